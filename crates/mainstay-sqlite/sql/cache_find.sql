@@ -1,0 +1,3 @@
+SELECT id, as_of, expires, value IS NOT NULL, tags, coalesce(octet_length(value), 0)
+FROM entries
+WHERE space = ?1 AND key = ?2

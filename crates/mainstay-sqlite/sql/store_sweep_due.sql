@@ -1,0 +1,6 @@
+SELECT EXISTS (SELECT 1 FROM sessions WHERE idle_expires_at <= :now)
+    OR EXISTS (SELECT 1 FROM session_users WHERE to_clean = 1)
+    OR EXISTS (SELECT 1 FROM session_minutes WHERE minute < :minutes_before)
+    OR EXISTS (SELECT 1 FROM once WHERE expires_at <= :now)
+    OR EXISTS (SELECT 1 FROM (SELECT seq, at FROM changes ORDER BY seq LIMIT 1)
+               WHERE at < :changes_before AND seq < (SELECT max(seq) FROM changes))

@@ -1,0 +1,136 @@
+//! The transaction that a batch of writes shares, as one write sees it.
+
+use std::{collections::HashMap, ops::Deref, sync::Arc};
+
+use mainstay_core::{Error, Result, changes::Seq};
+use rusqlite::{Connection, ToSql, Transaction, params, types::ToSqlOutput};
+
+use crate::db::failed;
+
+/// A part of the key of a sum.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) enum KeyPart {
+    Text(Arc<str>),
+    Int(i64),
+}
+
+impl From<&str> for KeyPart {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<i64> for KeyPart {
+    fn from(n: i64) -> Self {
+        Self::Int(n)
+    }
+}
+
+impl ToSql for KeyPart {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        match self {
+            Self::Text(text) => text.as_ref().to_sql(),
+            Self::Int(n) => n.to_sql(),
+        }
+    }
+}
+
+type Sum = (&'static str, KeyPart, KeyPart);
+
+/// One transaction. Derefs to the connection.
+pub(crate) struct Tx<'a> {
+    name: &'static str,
+    transaction: &'a Transaction<'a>,
+    /// Of the write that runs now.
+    pending: Vec<(Sum, i64)>,
+    pending_logged: Option<Seq>,
+    /// Of the writes that are kept.
+    sums: HashMap<Sum, i64>,
+    logged: Option<Seq>,
+}
+
+impl Deref for Tx<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.transaction
+    }
+}
+
+impl<'a> Tx<'a> {
+    pub(crate) fn new(name: &'static str, transaction: &'a Transaction<'a>) -> Self {
+        Self {
+            name,
+            transaction,
+            pending: Vec::new(),
+            pending_logged: None,
+            sums: HashMap::new(),
+            logged: None,
+        }
+    }
+
+    /// The name that errors carry.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Adds `delta` to a sum that is written once for the whole batch, just before the commit:
+    /// `sql` gets the two parts of the key and the total as its parameters. A write that fails
+    /// adds nothing.
+    pub(crate) fn add(
+        &mut self,
+        sql: &'static str,
+        a: impl Into<KeyPart>,
+        b: impl Into<KeyPart>,
+        delta: i64,
+    ) {
+        self.pending.push(((sql, a.into(), b.into()), delta));
+    }
+
+    /// Tells those who wait for the change log of a new head, after the commit.
+    pub(crate) fn logged(&mut self, seq: Seq) {
+        self.pending_logged = Some(seq);
+    }
+
+    /// Opens the savepoint of the next write.
+    pub(crate) fn savepoint(&mut self) -> rusqlite::Result<()> {
+        self.transaction.prepare_cached("SAVEPOINT job")?.execute([])?;
+        Ok(())
+    }
+
+    /// Keeps or undoes what the write did.
+    pub(crate) fn settle(&mut self, keep: bool) -> rusqlite::Result<()> {
+        if keep {
+            for (sum, delta) in self.pending.drain(..) {
+                *self.sums.entry(sum).or_default() += delta;
+            }
+            self.logged = self.pending_logged.take().or(self.logged);
+        } else {
+            self.pending.clear();
+            self.pending_logged = None;
+            self.transaction.prepare_cached("ROLLBACK TO job")?.execute([])?;
+        }
+        self.transaction.prepare_cached("RELEASE job")?.execute([])?;
+        Ok(())
+    }
+
+    /// Writes the sums; gives the head of the change log if it moved.
+    pub(crate) fn finish(&mut self) -> rusqlite::Result<Option<Seq>> {
+        for ((sql, a, b), total) in self.sums.drain().filter(|(_, total)| *total != 0) {
+            self.transaction.prepare_cached(sql)?.execute(params![a, b, total])?;
+        }
+        Ok(self.logged)
+    }
+}
+
+/// Turns the results of SQLite into those of Mainstay.
+pub(crate) trait OrFailed<T> {
+    /// The value, or the failure of the store called `name`.
+    fn or_failed(self, name: &'static str) -> Result<T>;
+}
+
+impl<T> OrFailed<T> for rusqlite::Result<T> {
+    fn or_failed(self, name: &'static str) -> Result<T> {
+        self.map_err(|e: rusqlite::Error| -> Error { failed(name, e) })
+    }
+}
