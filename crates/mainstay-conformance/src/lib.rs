@@ -8,7 +8,8 @@
 //! mainstay_conformance::suite!(SqliteHarness: sessions, tokens, changes, cache);
 //! ```
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
+// A behaviour is documented by its name, and fails by a panic.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
 use std::{
     future::Future,
@@ -53,7 +54,6 @@ pub fn unique(prefix: &str) -> String {
 ///
 /// # Panics
 /// Outside a runtime of several threads, and when one of the futures panics.
-#[must_use]
 pub fn race<T, F>(tasks: usize, make: impl Fn(usize) -> F + Sync) -> Vec<T>
 where
     T: Send,

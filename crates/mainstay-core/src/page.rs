@@ -1,5 +1,7 @@
 //! Pages of a list.
 
+use crate::{Error, Result};
+
 /// How many items a list gives when it is not told.
 pub const PAGE_LIMIT_DEFAULT: u32 = 20;
 /// The most items a list gives at once.
@@ -17,6 +19,20 @@ pub struct PageRequest {
 impl Default for PageRequest {
     fn default() -> Self {
         Self { cursor: None, limit: PAGE_LIMIT_DEFAULT }
+    }
+}
+
+impl PageRequest {
+    /// Refuses a limit that no list gives.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for `limit`.
+    pub fn check(&self) -> Result<()> {
+        if (1..=PAGE_LIMIT_MAX).contains(&self.limit) {
+            Ok(())
+        } else {
+            Err(Error::invalid("limit", format!("must be 1 to {PAGE_LIMIT_MAX}")))
+        }
     }
 }
 

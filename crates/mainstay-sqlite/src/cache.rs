@@ -82,6 +82,7 @@ impl CacheStore {
             migrations: MIGRATIONS,
             readers: 2,
         })?;
+        start(&db, |tx| tx.execute_batch(include_str!("../sql/cache_tune.sql")).or_failed(NAME));
         let state = State::new(file::load(&path)?, options.clock.clone(), options.cache_bytes_max);
         Ok(Self { db, state: Arc::new(state) })
     }

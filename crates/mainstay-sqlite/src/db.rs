@@ -106,7 +106,7 @@ impl Db {
             let connection = connect_reader(&layout.path).map_err(fail)?;
             let (queue, stats, name) = (Arc::clone(&reads), Arc::clone(&stats), layout.name);
             threads.push(spawn(&format!("{name}-read-{i}"), move || {
-                read_loop(name, &queue, &connection, &stats)
+                read_loop(name, &queue, &connection, &stats);
             })?);
         }
         let worker = Writer {
@@ -236,8 +236,7 @@ where
 
 /// A queued read, its result type forgotten.
 trait Read: Send {
-    fn run(&mut self, connection: &Connection, name: &'static str) -> bool;
-    fn asked(&self) -> Instant;
+    fn run(&mut self, connection: &Connection, name: &'static str, stats: &Stats);
 }
 
 struct ReadJob<F, T> {
@@ -251,20 +250,15 @@ where
     F: FnOnce(&Connection) -> Result<T> + Send,
     T: Send,
 {
-    fn run(&mut self, connection: &Connection, name: &'static str) -> bool {
-        let (Some(op), Some(reply)) = (self.op.take(), self.reply.take()) else { return true };
+    fn run(&mut self, connection: &Connection, name: &'static str, stats: &Stats) {
+        let (Some(op), Some(reply)) = (self.op.take(), self.reply.take()) else { return };
         if reply.is_closed() {
-            return true;
+            return;
         }
         let outcome = catch_unwind(AssertUnwindSafe(|| op(connection)))
             .unwrap_or_else(|_| Err(Error::Store { store: name, source: "a read panicked".into() }));
-        let ok = outcome.is_ok();
+        stats.read(self.asked, outcome.is_ok());
         let _ = reply.send(outcome);
-        ok
-    }
-
-    fn asked(&self) -> Instant {
-        self.asked
     }
 }
 
@@ -274,8 +268,7 @@ fn read_loop(name: &'static str, queue: &Queue<Box<dyn Read>>, connection: &Conn
     while queue.take(&mut batch, 64) {
         let snapshot = connection.unchecked_transaction();
         for mut job in batch.drain(..) {
-            let ok = job.run(connection, name);
-            stats.read(job.asked(), ok);
+            job.run(connection, name, stats);
         }
         drop(snapshot);
     }
@@ -306,8 +299,9 @@ impl Writer {
             }
             let lost = lost.map(|e| e.to_string());
             for mut job in batch.drain(..) {
-                job.answer(lost.as_ref().map(|why| unavailable(self.name, why.clone())));
+                // Counted first: whoever has the answer finds it counted.
                 self.stats.write(job.asked(), lost.is_none());
+                job.answer(lost.as_ref().map(|why| unavailable(self.name, why.clone())));
             }
         }
         let _ = self.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
@@ -438,3 +432,6 @@ pub(crate) fn failed(store: &'static str, error: rusqlite::Error) -> Error {
         _ => Error::Store { store, source: error.into() },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,19 +63,19 @@ fn logged(seq: u64, what: Invalidation) -> LoggedChange {
 
 #[tokio::test]
 async fn the_oldest_make_room_and_are_counted() {
-    let store = Sqlite::temporary(&options(1 << 20)).unwrap();
-    for i in 0..3000 {
+    let store = Sqlite::temporary(&options(4 << 20)).unwrap();
+    for i in 0..9000 {
         put(&store, item(&format!("k{i}"), 1000)).await;
     }
     // An eviction that is queued runs before this.
     put(&store, item("last", 1)).await;
 
     let usage = store.usage(&app()).await.unwrap().remove(0);
-    assert!(usage.bytes <= (1 << 20) * 17 / 16, "{usage:?}");
-    assert!(usage.bytes >= (1 << 20) * 3 / 4, "{usage:?}");
-    assert_eq!(usage.entries + usage.evictions, 3001);
+    assert!(usage.bytes <= (4 << 20) * 17 / 16, "{usage:?}");
+    assert!(usage.bytes >= (4 << 20) * 3 / 4, "{usage:?}");
+    assert_eq!(usage.entries + usage.evictions, 9001);
     assert!(!holds(&store, "k0").await);
-    assert!(holds(&store, "k2999").await);
+    assert!(holds(&store, "k8999").await);
 }
 
 #[tokio::test]

@@ -15,8 +15,9 @@ CREATE TABLE spaces (
   UNIQUE (app, ns)
 ) STRICT;
 
--- The id grows with every write, so the lowest is the oldest. The value comes last: what is read
--- without it does not touch its overflow pages.
+-- The id grows with every write, so the lowest is the oldest. `ends` is `expires` rounded up: values
+-- that end at about the same time lie together in its index, whatever the jitter. The value comes
+-- last: what is read without it does not touch its overflow pages.
 CREATE TABLE entries (
   id           INTEGER PRIMARY KEY,
   space        INTEGER NOT NULL,
@@ -25,6 +26,7 @@ CREATE TABLE entries (
   created      INTEGER NOT NULL,
   fresh        INTEGER NOT NULL,
   expires      INTEGER NOT NULL,
+  ends         INTEGER NOT NULL,
   load_ms      INTEGER NOT NULL,
   content_type TEXT NOT NULL,
   tags         TEXT NOT NULL,
@@ -32,7 +34,7 @@ CREATE TABLE entries (
   UNIQUE (space, key)
 ) STRICT;
 
-CREATE INDEX entries_by_end ON entries (expires);
+CREATE INDEX entries_by_end ON entries (ends);
 
 -- The newest invalidation of each tag and prefix.
 CREATE TABLE tag_marks (

@@ -1,12 +1,14 @@
 //! Single entries: reading, storing, counting up.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use mainstay_core::{
     App, CacheKey, Error, Name, Result, Timestamp, Ttl,
     cache::{CacheEntry, CacheItem, PutWhen},
     changes::Seq,
 };
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{ENTRY_OVERHEAD_BYTES, NAME, file::seq_at, marks::Space, state::State};
 use crate::tx::{OrFailed, Tx};
@@ -25,8 +27,12 @@ pub(crate) struct Place<'a> {
 
 /// Counts what came or went, in the namespace and in the file.
 pub(crate) fn count(tx: &mut Tx<'_>, state: &State, space: i64, entries: i64, bytes: i64) {
-    tx.add(COUNT_ENTRIES, space, 0, entries);
-    tx.add(COUNT_BYTES, space, 0, bytes);
+    if entries != 0 {
+        tx.add(COUNT_ENTRIES, space, 0, entries);
+    }
+    if bytes != 0 {
+        tx.add(COUNT_BYTES, space, 0, bytes);
+    }
     state.grow(bytes + entries * i64::try_from(ENTRY_OVERHEAD_BYTES).unwrap_or(0));
 }
 
@@ -38,6 +44,7 @@ struct Found {
     is_value: bool,
     tags: String,
     value_bytes: i64,
+    grace_ms: i64,
 }
 
 impl Place<'_> {
@@ -84,6 +91,7 @@ impl Place<'_> {
                         is_value: row.get(3)?,
                         tags: row.get(4)?,
                         value_bytes: row.get(5)?,
+                        grace_ms: row.get(6)?,
                     })
                 })
                 .optional()
@@ -103,40 +111,47 @@ impl Place<'_> {
         if item.guarded && self.is_outdated(item, &tags) {
             return Ok(false);
         }
-        let found = self.find(tx, &item.key)?;
-        let there = || found.as_ref().is_some_and(|found| self.is_servable(found, &item.key));
+        let value_bytes = item.value.as_ref().map_or(0, |value| length(value.len()));
+        // Most puts are of new keys: those are done with one statement.
+        if when != PutWhen::Present
+            && self.write(tx, include_str!("../../sql/cache_insert.sql"), item, &tags)?
+        {
+            count(tx, self.state, self.space.id, 1, value_bytes + length(item.key.as_str().len()));
+            return Ok(true);
+        }
+        let Some(found) = self.find(tx, &item.key)? else { return Ok(false) };
         let holds = match when {
             PutWhen::Always => true,
-            PutWhen::Absent => !there(),
-            PutWhen::Present => there(),
+            PutWhen::Absent => !self.is_servable(&found, &item.key),
+            PutWhen::Present => self.is_servable(&found, &item.key),
         };
-        if !holds {
-            return Ok(false);
+        if holds {
+            self.write(tx, include_str!("../../sql/cache_replace.sql"), item, &tags)?;
+            count(tx, self.state, self.space.id, 0, value_bytes - found.value_bytes);
         }
+        Ok(holds)
+    }
+
+    /// `false` when the statement left what is there.
+    fn write(&self, tx: &Tx<'_>, sql: &str, item: &CacheItem, tags: &str) -> Result<bool> {
         let fresh = self.now.plus(item.fresh.duration());
-        let expires = fresh.plus(std::time::Duration::from_millis(item.grace_ms));
-        tx.prepare_cached(include_str!("../../sql/cache_put.sql"))
-            .and_then(|mut put| {
-                put.execute(named_params! {
-                    ":space": self.space.id,
-                    ":key": item.key.as_str(),
-                    ":as_of": signed(item.as_of),
-                    ":created": self.now.as_millis(),
-                    ":fresh": fresh.as_millis(),
-                    ":expires": expires.as_millis(),
-                    ":load_ms": signed(item.load_ms),
-                    ":content_type": item.content_type,
-                    ":tags": tags,
-                    ":value": item.value.as_deref(),
-                })
-            })
-            .or_failed(NAME)?;
-        let value_bytes = item.value.as_ref().map_or(0, |value| length(value.len()));
-        match &found {
-            Some(found) => count(tx, self.state, self.space.id, 0, value_bytes - found.value_bytes),
-            None => count(tx, self.state, self.space.id, 1, value_bytes + length(item.key.as_str().len())),
-        }
-        Ok(true)
+        let expires = fresh.plus(Duration::from_millis(item.grace_ms)).as_millis();
+        let written = tx.prepare_cached(sql).and_then(|mut put| {
+            put.execute(params![
+                self.space.id,
+                item.key.as_str(),
+                signed(item.as_of),
+                self.now.as_millis(),
+                fresh.as_millis(),
+                expires,
+                ends(self.now.as_millis(), expires),
+                signed(item.load_ms),
+                item.content_type,
+                tags,
+                item.value.as_deref(),
+            ])
+        });
+        written.map(|rows| rows > 0).or_failed(NAME)
     }
 
     fn is_outdated(&self, item: &CacheItem, tags: &str) -> bool {
@@ -192,9 +207,11 @@ impl Place<'_> {
         let Some(found) = self.find(tx, key)?.filter(|found| self.is_servable(found, key)) else {
             return Ok(false);
         };
-        let fresh = self.now.plus(ttl.duration()).as_millis();
-        tx.prepare_cached("UPDATE entries SET expires = ?2 + expires - fresh, fresh = ?2 WHERE id = ?1")
-            .and_then(|mut touch| touch.execute(params![found.id, fresh]))
+        let fresh = self.now.plus(ttl.duration());
+        let expires = fresh.as_millis() + found.grace_ms;
+        let ends = ends(self.now.as_millis(), expires);
+        tx.prepare_cached("UPDATE entries SET fresh = ?2, expires = ?3, ends = ?4 WHERE id = ?1")
+            .and_then(|mut touch| touch.execute(params![found.id, fresh.as_millis(), expires, ends]))
             .or_failed(NAME)?;
         Ok(true)
     }
@@ -208,6 +225,14 @@ impl Place<'_> {
         count(tx, self.state, self.space.id, -1, -found.value_bytes - length(key.as_str().len()));
         Ok(())
     }
+}
+
+/// `expires` rounded up by less than an eighth of what is left: when it may be swept.
+fn ends(now: i64, expires: i64) -> i64 {
+    let left = u64::try_from(expires.saturating_sub(now)).unwrap_or(0);
+    // The largest power of two that is at most an eighth.
+    let step = if left < 16 { 1 } else { 1_i64 << ((left / 8).ilog2()) };
+    expires.saturating_add(step - 1) / step * step
 }
 
 /// As SQLite holds it: positions and durations stay far below 2^63.
@@ -227,4 +252,25 @@ fn list(tags: &[Name]) -> String {
 fn names(list: &str) -> Vec<Name> {
     // Names were checked when they were stored.
     list.split(',').filter(|tag| !tag.is_empty()).filter_map(|tag| Name::new("tags", tag).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_rounded_up_by_less_than_an_eighth() {
+        let now = 1_800_000_000_123;
+        for left in [1, 15, 16, 17, 1000, 10_000, 3_600_000, 315_360_000_000] {
+            let end = ends(now, now + left);
+            assert!((now + left..=now + left + left / 8).contains(&end), "{left}");
+        }
+        assert_eq!(ends(now, now - 5), now - 5);
+    }
+
+    #[test]
+    fn jitter_leaves_few_ends() {
+        let ends: std::collections::HashSet<i64> = (0..360_000).map(|i| ends(0, 3_420_000 + i)).collect();
+        assert!(ends.len() <= 4, "{}", ends.len());
+    }
 }

@@ -1,0 +1,4 @@
+INSERT INTO entries
+  (space, key, as_of, created, fresh, expires, ends, load_ms, content_type, tags, value)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+ON CONFLICT (space, key) DO NOTHING
