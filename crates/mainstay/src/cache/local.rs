@@ -1,0 +1,335 @@
+//! The first level: decoded values in this process, bounded by bytes.
+//!
+//! It may only hold what the second level would give. Three rules keep it so:
+//!
+//! - An entry knows up to which position of the change log it was found valid, and points to the
+//!   versions of its namespace and tags: a hit compares numbers and looks nothing up.
+//! - A fill takes a [`Ticket`] before it reads. It is refused when anything was written or removed
+//!   under the same stripe since, or is being written now.
+//! - While a key is written it is not here, so nobody reads the old value after somebody has read
+//!   the new one.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasher, Hash},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Release, SeqCst},
+        },
+    },
+};
+
+use mainstay_core::{App, CacheKey, Name, changes::Seq};
+use quick_cache::{DefaultHashBuilder, Equivalent, Weighter, sync::Cache};
+
+use super::entry::Slot;
+
+/// The position of the newest invalidation of a tag.
+pub(crate) type Version = AtomicU64;
+
+/// Keys that share a stripe disturb each other's fills, and nothing else.
+const STRIPES: usize = 1024;
+/// What an entry is guessed to take, to size the table.
+const ENTRY_BYTES_GUESS: u64 = 2048;
+
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    space: u32,
+    key: CacheKey,
+}
+
+/// A key that is borrowed, so that a hit allocates nothing.
+#[derive(Hash)]
+struct KeyRef<'a> {
+    space: u32,
+    key: &'a str,
+}
+
+impl Equivalent<Key> for KeyRef<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.space == key.space && self.key == key.key.as_str()
+    }
+}
+
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<Key, Slot> for Bytes {
+    fn weight(&self, _: &Key, slot: &Slot) -> u64 {
+        slot.bytes.into()
+    }
+}
+
+pub(crate) struct Local {
+    values: Cache<Key, Slot, Bytes>,
+    hasher: DefaultHashBuilder,
+    stripes: Box<[Stripe]>,
+    tags: Mutex<Tags>,
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").field("entries", &self.values.len()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct Stripe {
+    state: Mutex<StripeState>,
+    /// Held while the outcome of a load is stored.
+    storing: tokio::sync::Mutex<()>,
+    /// Held while a value is pulled.
+    pulling: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct StripeState {
+    /// Moves with every write and removal.
+    count: u64,
+    /// Writes that have begun and not ended.
+    writers: u32,
+    /// Whether one of them stores the outcome of a load.
+    is_storing: bool,
+}
+
+/// When a fill began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket {
+    stripe: usize,
+    count: u64,
+}
+
+impl Local {
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        let entries = usize::try_from(bytes_max / ENTRY_BYTES_GUESS).unwrap_or(usize::MAX).clamp(64, 1 << 20);
+        Self {
+            values: Cache::with_weighter(entries, bytes_max, Bytes),
+            hasher: DefaultHashBuilder::default(),
+            stripes: (0..STRIPES).map(|_| Stripe::default()).collect(),
+            tags: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn get(&self, space: u32, key: &str) -> Option<Slot> {
+        self.values.get(&KeyRef { space, key })
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.values.weight()
+    }
+
+    pub(crate) fn entries(&self) -> usize {
+        self.values.len()
+    }
+
+    pub(crate) fn clear(&self) {
+        self.values.clear();
+    }
+
+    fn stripe(&self, space: u32, key: &str) -> usize {
+        let hash = self.hasher.hash_one(KeyRef { space, key });
+        usize::try_from(hash % STRIPES as u64).unwrap_or(0)
+    }
+
+    fn lock(&self, stripe: usize) -> MutexGuard<'_, StripeState> {
+        self.stripes[stripe].state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be taken before the second level or the truth is read.
+    pub(crate) fn ticket(&self, space: u32, key: &str) -> Ticket {
+        let stripe = self.stripe(space, key);
+        Ticket { stripe, count: self.lock(stripe).count }
+    }
+
+    /// Takes in what was read, unless a write came in between.
+    pub(crate) fn fill(&self, ticket: Ticket, space: u32, key: &CacheKey, slot: Slot) {
+        let state = self.lock(ticket.stripe);
+        if state.count == ticket.count && state.writers == 0 {
+            self.values.insert(Key { space, key: key.clone() }, slot);
+        }
+    }
+
+    /// Begins a write: until it ends, the key is not here and no fill of its stripe is taken in.
+    pub(crate) fn begin(&self, space: u32, key: &CacheKey) -> Writing<'_> {
+        let stripe = self.stripe(space, key.as_str());
+        let mut state = self.lock(stripe);
+        state.count += 1;
+        state.writers += 1;
+        self.values.remove(&KeyRef { space, key: key.as_str() });
+        let must_wait = state.is_storing;
+        Writing {
+            local: self,
+            stripe,
+            space,
+            key: key.clone(),
+            count: state.count,
+            must_wait,
+            stores: None,
+            ended: false,
+        }
+    }
+
+    /// Begins to store the outcome of a load; `None` when the key was written since the load began,
+    /// which is newer than what it read. Whoever writes sets `overtaken` before [`Local::begin`].
+    pub(crate) async fn begin_store(
+        &self,
+        space: u32,
+        key: &CacheKey,
+        overtaken: &AtomicBool,
+    ) -> Option<Writing<'_>> {
+        let stripe = self.stripe(space, key.as_str());
+        let held = self.stripes[stripe].storing.lock().await;
+        let mut state = self.lock(stripe);
+        if overtaken.load(SeqCst) {
+            return None;
+        }
+        state.count += 1;
+        state.writers += 1;
+        state.is_storing = true;
+        Some(Writing {
+            local: self,
+            stripe,
+            space,
+            key: key.clone(),
+            count: state.count,
+            must_wait: false,
+            stores: Some(held),
+            ended: false,
+        })
+    }
+
+    /// Waits until nobody else pulls under the stripe.
+    pub(crate) async fn turn(&self, space: u32, key: &str) -> tokio::sync::MutexGuard<'_, ()> {
+        self.stripes[self.stripe(space, key)].pulling.lock().await
+    }
+
+    /// The versions that entries with these tags have to point to.
+    pub(crate) fn versions(&self, app: &App, tags: &[Name]) -> Box<[Arc<Version>]> {
+        if tags.is_empty() {
+            return Box::default();
+        }
+        let mut known = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
+        tags.iter().map(|tag| known.version(app, tag)).collect()
+    }
+
+    /// Makes every entry with this tag that was found valid before `seq` unservable.
+    pub(crate) fn invalidate_tag(&self, app: &App, tag: &Name, seq: Seq) {
+        self.tags.lock().unwrap_or_else(PoisonError::into_inner).invalidate(app, tag, seq);
+    }
+
+    /// Makes every entry with a tag that was found valid before `seq` unservable.
+    pub(crate) fn invalidate_tags(&self, seq: Seq) {
+        self.tags.lock().unwrap_or_else(PoisonError::into_inner).invalidate_all(seq);
+    }
+}
+
+/// A write that is under way. Dropping it ends it with the key not held here.
+pub(crate) struct Writing<'a> {
+    local: &'a Local,
+    stripe: usize,
+    space: u32,
+    key: CacheKey,
+    count: u64,
+    must_wait: bool,
+    stores: Option<tokio::sync::MutexGuard<'a, ()>>,
+    ended: bool,
+}
+
+impl Writing<'_> {
+    /// Waits for the outcome of a load that is being stored, so that what a caller states lands
+    /// after what a load read.
+    pub(crate) async fn wait_for_load(&self) {
+        if self.must_wait {
+            drop(self.local.stripes[self.stripe].storing.lock().await);
+        }
+    }
+
+    /// Ends the write with `slot` held here, unless another write came in between.
+    pub(crate) fn finish(mut self, slot: Slot) {
+        self.end(Some(slot));
+    }
+
+    fn end(&mut self, slot: Option<Slot>) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let mut state = self.local.lock(self.stripe);
+        let is_alone = state.count == self.count && state.writers == 1;
+        state.count += 1;
+        state.writers -= 1;
+        if self.stores.is_some() {
+            state.is_storing = false;
+        }
+        match slot {
+            Some(slot) if is_alone => {
+                self.local.values.insert(Key { space: self.space, key: self.key.clone() }, slot);
+            }
+            _ => {
+                self.local.values.remove(&KeyRef { space: self.space, key: self.key.as_str() });
+            }
+        }
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.end(None);
+    }
+}
+
+/// The tags of the entries that are held.
+#[derive(Default)]
+struct Tags {
+    /// The newest position of any invalidation that was noted.
+    newest: Seq,
+    of: HashMap<App, HashMap<Name, Arc<Version>>>,
+    count: usize,
+    prune_at: usize,
+}
+
+/// Tags that are kept without asking whether an entry still has them.
+const TAGS_KEPT: usize = 1024;
+
+impl Tags {
+    fn version(&mut self, app: &App, tag: &Name) -> Arc<Version> {
+        if let Some(version) = self.of.get(app).and_then(|tags| tags.get(tag)) {
+            return Arc::clone(version);
+        }
+        self.prune();
+        // Invalidations of tags without entries are not remembered one by one, so a new tag counts
+        // as invalidated at the newest.
+        let version = Arc::new(Version::new(self.newest));
+        self.of.entry(app.clone()).or_default().insert(tag.clone(), Arc::clone(&version));
+        self.count += 1;
+        version
+    }
+
+    fn prune(&mut self) {
+        if self.count < self.prune_at.max(TAGS_KEPT) {
+            return;
+        }
+        for tags in self.of.values_mut() {
+            tags.retain(|_, version| Arc::strong_count(version) > 1);
+        }
+        self.of.retain(|_, tags| !tags.is_empty());
+        self.count = self.of.values().map(HashMap::len).sum();
+        self.prune_at = self.count * 2;
+    }
+
+    fn invalidate(&mut self, app: &App, tag: &Name, seq: Seq) {
+        self.newest = self.newest.max(seq);
+        if let Some(version) = self.of.get(app).and_then(|tags| tags.get(tag)) {
+            version.fetch_max(seq, Release);
+        }
+    }
+
+    fn invalidate_all(&mut self, seq: Seq) {
+        self.newest = self.newest.max(seq);
+        for version in self.of.values().flat_map(HashMap::values) {
+            version.fetch_max(seq, Release);
+        }
+    }
+}
