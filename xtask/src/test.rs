@@ -56,7 +56,8 @@ pub(crate) fn build_server() -> Result<std::path::PathBuf> {
 }
 
 fn format() -> Result<Count> {
-    done(run("cargo", &["fmt", "--all", "--check"]))
+    run("cargo", &["fmt", "--all", "--check"])?;
+    done(run("cargo", &["fmt", "--manifest-path", "bench/peers/Cargo.toml", "--check"]))
 }
 
 fn clippy() -> Result<Count> {

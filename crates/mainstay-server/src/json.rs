@@ -198,9 +198,21 @@ fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
         .any(|prefix| message.starts_with(prefix));
     let expected = message.rsplit_once(", expected ").map(|(_, expected)| expected);
     match (names_the_value, expected) {
-        (true, Some(expected)) => Problem::invalid(field, format!("It must be {expected}.")),
+        (true, Some(expected)) => Problem::invalid(field, format!("It must be {}.", in_words(expected))),
         (true, None) => Problem::invalid(field, "It is not of the right type."),
         (false, _) => Problem::invalid(field, format!("It {message}.")),
+    }
+}
+
+/// What a decoder expected, for people who do not write Rust.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "u64" | "u32" | "u16" | "u8" | "usize" => "a whole number that is not negative",
+        "i64" | "i32" | "i16" | "i8" => "a whole number",
+        "f64" | "f32" => "a number",
+        "a sequence" => "an array",
+        "a map" => "an object",
+        other => other,
     }
 }
 

@@ -121,6 +121,12 @@ impl Sqlite {
         &self.folder
     }
 
+    /// Figures of the cache's file; those of the truth are [`Store::stats`].
+    #[must_use]
+    pub fn cache_stats(&self) -> StoreStats {
+        self.cache.stats()
+    }
+
     pub(crate) fn main(&self) -> &Db {
         &self.main
     }

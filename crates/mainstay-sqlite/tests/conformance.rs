@@ -1,5 +1,7 @@
 //! The SQLite driver against the suite.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::time::Duration;
 
 use async_trait::async_trait;

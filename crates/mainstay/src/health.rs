@@ -61,6 +61,14 @@ pub struct Health {
 
 impl Mainstay {
     /// Probes the parts, each for at most 250 ms. Its cost does not depend on how much is stored.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use mainstay::{*, sessions::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// assert_eq!(mainstay.health().await.status, mainstay::health::Status::Pass);
+    /// # Ok(()) }
+    /// ```
     pub async fn health(&self) -> Health {
         let (durable, cache) = tokio::join!(self.ready(), self.probe_cache());
         let current = self.inner().tail.is_current();
@@ -75,6 +83,14 @@ impl Mainstay {
     }
 
     /// Whether the truth can be written, found out by writing.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use mainstay::{*, sessions::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// assert_eq!(mainstay.ready().await.status, mainstay::health::Status::Pass);
+    /// # Ok(()) }
+    /// ```
     pub async fn ready(&self) -> Check {
         let start = Instant::now();
         let ping = tokio::time::timeout(PART_TIMEOUT, self.inner().drivers.store.ping()).await;
@@ -88,6 +104,15 @@ impl Mainstay {
     }
 
     /// Figures of the durable store.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use mainstay::{*, sessions::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// let stats = mainstay.store_stats().await?;
+    /// println!("{} commits carried {} writes", stats.commits, stats.writes);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// `unavailable`.

@@ -150,6 +150,13 @@ impl Mainstay {
     /// Opens the data folder at `path`, making it if it is not there: everything on one machine,
     /// nothing to install. `":memory:"` is a private temporary folder that is removed at the end.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// let mainstay = mainstay::Mainstay::embedded(":memory:").await?;
+    /// mainstay.close().await;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// `unavailable` when another process has the folder or it cannot be written, `internal` when
     /// a file is damaged, of another program, or of a newer Mainstay.
@@ -160,6 +167,16 @@ impl Mainstay {
     }
 
     /// Opens Mainstay as `config` says. Must be called within a tokio runtime.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// use mainstay::{Config, Mainstay, Ttl, sessions::KindPolicy};
+    ///
+    /// let mut config = Config::default();
+    /// config.session_kinds.insert("kiosk".into(), KindPolicy::new(Ttl::seconds(300), Ttl::seconds(3600)));
+    /// let mainstay = Mainstay::open(config).await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Mainstay::embedded`]; `invalid` for a session kind that is no identifier.
@@ -211,6 +228,15 @@ impl Mainstay {
 
     /// The app called `name`. The same names in two apps never meet.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use mainstay::{*, sessions::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// let shop = mainstay.app("shop")?;
+    /// assert!(shop.sessions().list("alice", &PageRequest::default()).await?.items.is_empty());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// `invalid` when `name` is no identifier.
     pub fn app(&self, name: &str) -> Result<AppHandle> {
@@ -253,6 +279,14 @@ impl Mainstay {
     /// Ends what runs beside the requests, tells the store what was counted, and waits for both.
     /// The files close when the last clone is dropped after this; without it they close some time
     /// after. Calls that are made later still work.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use mainstay::{*, sessions::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// mainstay.close().await;
+    /// # Ok(()) }
+    /// ```
     pub async fn close(&self) {
         self.tasks.stop.send_replace(true);
         let running = self.tasks.running.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -5,6 +5,7 @@
 //! nothing brings it back then.
 
 mod memory;
+mod options;
 mod token;
 
 use std::{
@@ -28,6 +29,7 @@ pub use mainstay_core::{
 
 use self::{memory::Copy, token::Shown};
 pub(crate) use memory::SessionMemory;
+pub use options::{KindPolicy, SessionOptions};
 
 use crate::{AppHandle, Idempotency, call::call, secret::random};
 
@@ -37,72 +39,6 @@ const TOUCH_EVERY_MS: u64 = 60_000;
 const ONCE_TTL: Ttl = Ttl::seconds(24 * 3600);
 /// Within this time of a rotation, the replaced token may come from a request that raced with it.
 const REUSE_WINDOW: Duration = Duration::from_secs(10);
-/// The most sessions that `limit` may allow.
-const USER_LIMIT_MAX: u32 = 10_000;
-
-/// How long sessions of a kind live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KindPolicy {
-    /// A session ends when it was not used for so long.
-    pub idle: Ttl,
-    /// A session ends so long after its creation, however much it is used.
-    pub absolute: Ttl,
-    /// How many a user may have at once, if limited.
-    pub limit: Option<UserLimit>,
-}
-
-impl KindPolicy {
-    /// A policy without a limit of sessions per user.
-    #[must_use]
-    pub const fn new(idle: Ttl, absolute: Ttl) -> Self {
-        Self { idle, absolute, limit: None }
-    }
-
-    /// 7 days idle, 30 days absolute: for `login`, and for kinds without a policy of their own.
-    pub const LOGIN: Self = Self::new(Ttl::seconds(604_800), Ttl::seconds(2_592_000));
-    /// 15 minutes: for `upload`, a multi-step upload.
-    pub const UPLOAD: Self = Self::new(Ttl::seconds(900), Ttl::seconds(900));
-    /// 24 hours: for `onboarding`.
-    pub const ONBOARDING: Self = Self::new(Ttl::seconds(86_400), Ttl::seconds(86_400));
-    /// 24 hours idle, 7 days absolute: for `guest`, who has not logged in.
-    pub const GUEST: Self = Self::new(Ttl::seconds(86_400), Ttl::seconds(604_800));
-}
-
-/// What a new session is made of. The default is a `login` without data.
-#[derive(Clone, Debug)]
-pub struct SessionOptions {
-    /// What it is for; decides the timeouts. Default: `login`.
-    pub kind: String,
-    /// The application's fields.
-    pub data: Fields,
-    /// Notes for people who look after sessions.
-    pub metadata: Fields,
-    /// Where it is used from.
-    pub device: Device,
-    /// How long it lives without use. Default: that of its kind.
-    pub idle: Option<Duration>,
-    /// How long it lives at most. Default: that of its kind.
-    pub absolute: Option<Duration>,
-    /// How many sessions the user may have. Default: that of its kind.
-    pub limit: Option<UserLimit>,
-    /// Makes a repeated create give the first session again, for 24 hours.
-    pub idempotency: Option<Idempotency>,
-}
-
-impl Default for SessionOptions {
-    fn default() -> Self {
-        Self {
-            kind: "login".into(),
-            data: Fields::default(),
-            metadata: Fields::default(),
-            device: Device::default(),
-            idle: None,
-            absolute: None,
-            limit: None,
-            idempotency: None,
-        }
-    }
-}
 
 /// What came of [`Sessions::create`].
 #[derive(Clone, Debug)]
@@ -148,6 +84,18 @@ impl Sessions {
     /// When this returns, the session is durable. One write; 1 commit shared with whatever else is
     /// being written.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use mainstay::{*, sessions::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # let sessions = mainstay.sessions();
+    /// let mut options = SessionOptions::default();
+    /// options.data.set("role", &"admin").expect("it is JSON");
+    /// let created = sessions.create("alice", options).await?;
+    /// assert!(matches!(created, NewSession::Created { replayed: false, .. }));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// `invalid` naming the field (`user`, `kind`, `idle_ms`, `absolute_ms`, `max_per_user`,
     /// `device.*`, `Idempotency-Key`), `too_large` for `data` or `metadata` over 1 MiB,
@@ -155,14 +103,9 @@ impl Sessions {
     pub async fn create(&self, user: &str, options: SessionOptions) -> Result<NewSession> {
         let user = Name::new("user", user)?;
         let kind = Name::new("kind", &options.kind)?;
-        check_device(&options.device)?;
-        options.data.check("data")?;
-        options.metadata.check("metadata")?;
+        options.check()?;
         let policy = self.app.inner().session_kind(&kind);
         let limit = options.limit.or(policy.limit);
-        if limit.is_some_and(|limit| !(1..=USER_LIMIT_MAX).contains(&limit.max)) {
-            return Err(Error::invalid("max_per_user", format!("must be 1 to {USER_LIMIT_MAX}")));
-        }
         let once = options.idempotency.map(|key| once("sessions.create", key)).transpose()?;
         let secret = match &once {
             Some(once) => self.derived_secret(once, &once.salt),
@@ -177,8 +120,8 @@ impl Sessions {
             data: options.data,
             metadata: options.metadata,
             device: options.device,
-            idle: ttl("idle_ms", options.idle, policy.idle)?,
-            absolute: ttl("absolute_ms", options.absolute, policy.absolute)?,
+            idle: options::ttl("idle_ms", options.idle, policy.idle)?,
+            absolute: options::ttl("absolute_ms", options.absolute, policy.absolute)?,
             limit,
         };
         self.store_new(&new, &secret, once.as_ref()).await
@@ -211,6 +154,17 @@ impl Sessions {
     /// no write; the use is written down at most once a minute (or a tenth of the idle timeout, if
     /// that is less). After a revoke has returned, no check that starts later finds the session.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use mainstay::{*, sessions::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # let sessions = mainstay.sessions();
+    /// # let NewSession::Created { token, session, .. } = sessions.create("alice", SessionOptions::default()).await? else { panic!() };
+    /// assert_eq!(sessions.check(&token).await?.map(|found| found.id), Some(session.id));
+    /// assert!(sessions.check("forged").await?.is_none());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// `unavailable` when the session is not in memory and the store cannot be read.
     pub async fn check(&self, token: &str) -> Result<Option<Session>> {
@@ -227,6 +181,16 @@ impl Sessions {
 
     /// Finds the live session of a token without marking it as used. `None` as in
     /// [`Sessions::check`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use mainstay::{*, sessions::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # let sessions = mainstay.sessions();
+    /// # let NewSession::Created { token, session, .. } = sessions.create("alice", SessionOptions::default()).await? else { panic!() };
+    /// assert!(sessions.peek(&token).await?.is_some());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Sessions::check`].
@@ -280,6 +244,20 @@ impl Sessions {
     /// grace get the same next token. A replaced token that is shown here later than its grace and
     /// 10 seconds is taken for stolen: the session is revoked, and a warning is logged.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use mainstay::{*, sessions::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # let sessions = mainstay.sessions();
+    /// # let NewSession::Created { token, session, .. } = sessions.create("alice", SessionOptions::default()).await? else { panic!() };
+    /// use std::time::Duration;
+    ///
+    /// let (next, same) = sessions.rotate(&token, Duration::ZERO).await?.expect("the token is current");
+    /// assert_eq!(same.id, session.id);
+    /// assert!(sessions.check(&token).await?.is_none() && sessions.check(&next).await?.is_some());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// `invalid` for a `grace` of more than a day, `unavailable`.
     pub async fn rotate(&self, token: &str, grace: Duration) -> Result<Option<(String, Session)>> {
@@ -319,6 +297,16 @@ impl Sessions {
 
     /// Reads a live session by its public id, without marking it as used. One read.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use mainstay::{*, sessions::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # let sessions = mainstay.sessions();
+    /// # let NewSession::Created { token, session, .. } = sessions.create("alice", SessionOptions::default()).await? else { panic!() };
+    /// assert_eq!(sessions.get(session.id).await?.expect("it is live").user.as_str(), "alice");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// `unavailable`.
     pub async fn get(&self, id: SessionId) -> Result<Option<Session>> {
@@ -330,6 +318,19 @@ impl Sessions {
     /// Changes a live session: merges fields (`null` removes one), sets or clears the second
     /// factor, moves deadlines forward. Fields that `update` does not name keep what others wrote.
     /// `None`: there is no such live session. One write.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use mainstay::{*, sessions::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # let sessions = mainstay.sessions();
+    /// # let NewSession::Created { token, session, .. } = sessions.create("alice", SessionOptions::default()).await? else { panic!() };
+    /// let mut data = Fields::default();
+    /// data.set("cart", &[1, 2]).expect("it is JSON");
+    /// let changed = sessions.update(session.id, SessionUpdate { data, ..SessionUpdate::default() }).await?;
+    /// assert_eq!(changed.expect("it is live").data.get("cart"), Some("[1,2]"));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// `too_large` when `data` or `metadata` would pass 1 MiB, `unavailable`.
@@ -343,6 +344,17 @@ impl Sessions {
     /// Ends a session. `false`: there was no such live session. When this returns, no check that
     /// starts later finds it. One write.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use mainstay::{*, sessions::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # let sessions = mainstay.sessions();
+    /// # let NewSession::Created { token, session, .. } = sessions.create("alice", SessionOptions::default()).await? else { panic!() };
+    /// assert!(sessions.revoke(session.id).await?);
+    /// assert!(sessions.check(&token).await?.is_none());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// `unavailable`: the session may or may not have ended.
     pub async fn revoke(&self, id: SessionId) -> Result<bool> {
@@ -353,6 +365,17 @@ impl Sessions {
 
     /// Ends every session of a user, but for `except`; gives how many were live. One write,
     /// whatever the number of sessions.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use mainstay::{*, sessions::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # let sessions = mainstay.sessions();
+    /// # let NewSession::Created { token, session, .. } = sessions.create("alice", SessionOptions::default()).await? else { panic!() };
+    /// sessions.create("alice", SessionOptions::default()).await?;
+    /// assert_eq!(sessions.revoke_all("alice", Some(session.id)).await?, 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// `invalid` for `user`, `unavailable`: the sessions may or may not have ended.
@@ -366,6 +389,17 @@ impl Sessions {
 
     /// Lists live sessions of a user, newest first, without marking them as used. One read.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use mainstay::{*, sessions::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # let sessions = mainstay.sessions();
+    /// # let NewSession::Created { token, session, .. } = sessions.create("alice", SessionOptions::default()).await? else { panic!() };
+    /// let page = sessions.list("alice", &PageRequest::default()).await?;
+    /// assert_eq!((page.items.len(), page.next), (1, None));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// `invalid` for `user`, `cursor` or `limit`, `unavailable`.
     pub async fn list(&self, user: &str, page: &PageRequest) -> Result<Page<Session>> {
@@ -378,6 +412,16 @@ impl Sessions {
 
     /// Counts sessions. "Active" means live: neither ended nor revoked, give or take the 5 seconds
     /// until ended ones are swept. The cost does not depend on how many there are.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use mainstay::{*, sessions::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # let sessions = mainstay.sessions();
+    /// # let NewSession::Created { token, session, .. } = sessions.create("alice", SessionOptions::default()).await? else { panic!() };
+    /// assert_eq!(sessions.stats().await?.created_last_hour, 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// `unavailable`.
@@ -430,24 +474,4 @@ impl Accepts for SessionRecord {
 pub(crate) fn once(scope: &'static str, given: Idempotency) -> Result<Once> {
     Once::check_key(&given.key)?;
     Ok(Once { scope, key: given.key, fingerprint: given.fingerprint, salt: random()?, ttl: ONCE_TTL })
-}
-
-fn ttl(field: &'static str, given: Option<Duration>, default: Ttl) -> Result<Ttl> {
-    given.map_or(Ok(default), |duration| Ttl::new(field, duration))
-}
-
-fn check_device(device: &Device) -> Result<()> {
-    check_text("device.user_agent", device.user_agent.as_deref(), 1024)?;
-    check_text("device.name", device.name.as_deref(), 256)
-}
-
-fn check_text(field: &'static str, text: Option<&str>, bytes_max: usize) -> Result<()> {
-    let Some(text) = text else { return Ok(()) };
-    if text.len() > bytes_max {
-        return Err(Error::invalid(field, format!("must be at most {bytes_max} bytes")));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(Error::invalid(field, "must not hold control characters"));
-    }
-    Ok(())
 }

@@ -69,6 +69,25 @@ impl Tokens {
 
     /// Creates a token and gives its secret, once. One write.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use mainstay::{*, sessions::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # let tokens = mainstay.tokens();
+    /// use mainstay::tokens::NewApiToken;
+    ///
+    /// let new = NewApiToken {
+    ///     name: "web".into(),
+    ///     app: App::new("shop")?,
+    ///     scopes: vec!["sessions:*".into(), "cache:read".into()],
+    ///     expires_at: None,
+    ///     idempotency: None,
+    /// };
+    /// let created = tokens.create(new).await?;
+    /// assert!(tokens.authenticate(&created.secret).await?.is_some());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// `invalid` naming `name`, `scopes`, `expires_at` or `Idempotency-Key`,
     /// `idempotency_mismatch`, `unavailable`.
@@ -105,6 +124,18 @@ impl Tokens {
 
     /// Makes sure that there is an admin token. `given` is taken for the first one; without it one
     /// is drawn and returned, to be shown once. `None`: there was one already, or `given` was taken.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use mainstay::{*, sessions::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # use mainstay::tokens::*;
+    /// # let tokens = mainstay.tokens();
+    /// # let new = NewApiToken { name: "web".into(), app: App::default(), scopes: vec!["sessions:*".into()], expires_at: None, idempotency: None };
+    /// assert!(tokens.ensure_admin(None).await?.is_some(), "drawn and told once");
+    /// assert!(tokens.ensure_admin(None).await?.is_none());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// `invalid` when `given` is not 8 to 512 printable ASCII characters without spaces,
@@ -156,6 +187,17 @@ impl Tokens {
     /// Finds the token of a secret. `None`: it is unknown, expired or revoked. A token that this
     /// process has seen and the change log proves current costs no read.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use mainstay::{*, sessions::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # use mainstay::tokens::*;
+    /// # let tokens = mainstay.tokens();
+    /// # let new = NewApiToken { name: "web".into(), app: App::default(), scopes: vec!["sessions:*".into()], expires_at: None, idempotency: None };
+    /// assert!(tokens.authenticate("unknown").await?.is_none());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// `unavailable` when the token is not in memory and the store cannot be read.
     pub async fn authenticate(&self, secret: &str) -> Result<Option<Arc<ApiToken>>> {
@@ -177,6 +219,18 @@ impl Tokens {
 
     /// Lists tokens of one app, or of all, newest first, expired ones among them. One read.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use mainstay::{*, sessions::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # use mainstay::tokens::*;
+    /// # let tokens = mainstay.tokens();
+    /// # let new = NewApiToken { name: "web".into(), app: App::default(), scopes: vec!["sessions:*".into()], expires_at: None, idempotency: None };
+    /// tokens.create(new).await?;
+    /// assert_eq!(tokens.list(None, &PageRequest::default()).await?.items.len(), 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// `invalid` for `cursor` or `limit`, `unavailable`.
     pub async fn list(&self, app: Option<&App>, page: &PageRequest) -> Result<Page<ApiToken>> {
@@ -185,6 +239,19 @@ impl Tokens {
     }
 
     /// Revokes a token. `false`: there was none. When this returns, the token is refused. One write.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use mainstay::{*, sessions::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # use mainstay::tokens::*;
+    /// # let tokens = mainstay.tokens();
+    /// # let new = NewApiToken { name: "web".into(), app: App::default(), scopes: vec!["sessions:*".into()], expires_at: None, idempotency: None };
+    /// let created = tokens.create(new).await?;
+    /// assert!(tokens.revoke(created.token.id).await?);
+    /// assert!(tokens.authenticate(&created.secret).await?.is_none());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// `unavailable`: the token may or may not be revoked.

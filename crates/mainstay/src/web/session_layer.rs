@@ -82,6 +82,31 @@ impl CookieOptions {
 ///
 /// Inner services get a [`CurrentSession`]. A store that cannot say whether the session is live
 /// gives 503, not a request that looks logged out.
+///
+/// ```
+/// # use axum::{Router, http::StatusCode, routing::{get, post}};
+/// # use mainstay::{*, sessions::*, web::*};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+/// # let mainstay = Mainstay::embedded(":memory:").await?;
+/// async fn log_in(current: CurrentSession) -> StatusCode {
+///     // After the password was verified.
+///     match current.log_in("alice", SessionOptions::default()).await {
+///         Ok(Some(_)) => StatusCode::NO_CONTENT,
+///         Ok(None) => StatusCode::CONFLICT,
+///         Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+///     }
+/// }
+///
+/// async fn me(session: Session) -> String {
+///     session.user.to_string()
+/// }
+///
+/// let app: Router = Router::new()
+///     .route("/login", post(log_in))
+///     .route("/me", get(me))
+///     .layer(SessionLayer::new(mainstay.sessions()));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct SessionLayer {
     sessions: Sessions,
