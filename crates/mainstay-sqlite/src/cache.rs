@@ -6,11 +6,12 @@
 //! | marks once more, deletions that running loads must hear of | memory |
 //!
 //! An invalidation of a tag, prefix or namespace is one mark, whatever it concerns; what it
-//! concerns is refused by comparing positions and removed later. The file does not sync at every
-//! commit: after a loss of power it is emptied, since it may have been rolled back.
+//! concerns is refused by comparing positions and removed later. The file is not synced while it is
+//! in use: after a loss of power it starts empty, see [`in_use`].
 
 mod entry;
 mod file;
+mod in_use;
 mod marks;
 mod state;
 mod sweep;
@@ -38,6 +39,7 @@ use rusqlite::params;
 
 use self::{
     entry::{Place, signed},
+    in_use::InUse,
     marks::Space,
     state::{Orphans, State},
 };
@@ -56,8 +58,10 @@ const SPACES_MAX: usize = 100_000;
 
 /// The file of the cache.
 pub(crate) struct CacheStore {
+    // Fields are dropped in this order: the file closes before it is noted as not in use.
     db: Db,
     state: Arc<State>,
+    _in_use: InUse,
 }
 
 impl fmt::Debug for CacheStore {
@@ -70,21 +74,17 @@ impl CacheStore {
     /// Opens `cache.db` in `folder`. Its cost grows with namespaces and marks, not with entries.
     pub(crate) fn open(folder: &Path, options: &Options) -> Result<Self> {
         let path = folder.join("cache.db");
-        file::remove_untrusted(&path)?;
-        let durability = match options.durability {
-            Durability::Off => Durability::Off,
-            Durability::Full | Durability::Normal => Durability::Normal,
-        };
+        let in_use = InUse::begin(&path)?;
         let db = Db::open(&Layout {
             name: NAME,
             path: path.clone(),
-            durability,
+            // A sync at every checkpoint would keep a file whole that is not trusted anyway.
+            durability: Durability::Off,
             migrations: MIGRATIONS,
             readers: 2,
         })?;
-        start(&db, |tx| tx.execute_batch(include_str!("../sql/cache_tune.sql")).or_failed(NAME));
         let state = State::new(file::load(&path)?, options.clock.clone(), options.cache_bytes_max);
-        Ok(Self { db, state: Arc::new(state) })
+        Ok(Self { db, state: Arc::new(state), _in_use: in_use })
     }
 
     /// As [`Store::sweep`](mainstay_core::store::Store::sweep).
@@ -122,13 +122,6 @@ impl CacheStore {
         if let Some(eviction) = self.state.begin_eviction() {
             start(&self.db, move |tx| sweep::evict(tx, &eviction.0, eviction.0.clock.now()));
         }
-    }
-}
-
-impl Drop for CacheStore {
-    fn drop(&mut self) {
-        // The last write: whoever finds it finds everything before it.
-        start(&self.db, |tx| file::set(tx, "clean", 1).or_failed(NAME));
     }
 }
 

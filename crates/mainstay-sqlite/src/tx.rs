@@ -47,6 +47,7 @@ pub(crate) struct Tx<'a> {
     /// Of the writes that are kept.
     sums: HashMap<Sum, i64>,
     logged: Option<Seq>,
+    changes_before: u64,
 }
 
 impl Deref for Tx<'_> {
@@ -66,6 +67,7 @@ impl<'a> Tx<'a> {
             pending_logged: None,
             sums: HashMap::new(),
             logged: None,
+            changes_before: 0,
         }
     }
 
@@ -92,26 +94,24 @@ impl<'a> Tx<'a> {
         self.pending_logged = Some(seq);
     }
 
-    /// Opens the savepoint of the next write.
-    pub(crate) fn savepoint(&mut self) -> rusqlite::Result<()> {
-        self.transaction.prepare_cached("SAVEPOINT job")?.execute([])?;
-        Ok(())
+    /// Begins the next write.
+    pub(crate) fn begin(&mut self) {
+        self.changes_before = self.transaction.total_changes();
     }
 
-    /// Keeps or undoes what the write did.
-    pub(crate) fn settle(&mut self, keep: bool) -> rusqlite::Result<()> {
+    /// Keeps what the write logged and added, or forgets it. `false`: it failed after it had
+    /// changed something, so that the transaction must not be committed.
+    pub(crate) fn settle(&mut self, keep: bool) -> bool {
         if keep {
             for (sum, delta) in self.pending.drain(..) {
                 *self.sums.entry(sum).or_default() += delta;
             }
             self.logged = self.pending_logged.take().or(self.logged);
-        } else {
-            self.pending.clear();
-            self.pending_logged = None;
-            self.transaction.prepare_cached("ROLLBACK TO job")?.execute([])?;
+            return true;
         }
-        self.transaction.prepare_cached("RELEASE job")?.execute([])?;
-        Ok(())
+        self.pending.clear();
+        self.pending_logged = None;
+        self.transaction.total_changes() == self.changes_before
     }
 
     /// Writes the sums; gives the head of the change log if it moved.

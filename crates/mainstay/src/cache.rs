@@ -14,6 +14,7 @@
 //! Values are JSON, encoded here and nowhere else. [`raw`] keeps bytes as they are.
 
 mod core;
+mod counter;
 mod entry;
 mod flight;
 mod load;
@@ -145,11 +146,11 @@ impl Cache {
     where
         T: DeserializeOwned + Send + Sync + 'static,
     {
-        let found = match self.hit(key) {
-            Some(hit) => Some(hit),
-            None => self.miss(key, decode_json).await?,
-        };
-        Ok(match found {
+        let now = self.now();
+        if let Some(entry) = self.hit(key, now) {
+            return Ok(Some(Cached::new(entry, now)));
+        }
+        Ok(match self.miss(key, decode_json).await? {
             Some((Found::Value(entry), now)) => Some(Cached::new(entry, now)),
             _ => None,
         })
@@ -163,11 +164,11 @@ impl Cache {
     where
         T: DeserializeOwned + Send + Sync + 'static,
     {
-        let found = match self.hit(key) {
-            Some(hit) => Some(hit),
-            None => self.miss(key, decode_json).await?,
-        };
-        Ok(match found {
+        let now = self.now();
+        if let Some(entry) = self.hit(key, now) {
+            return Ok(Lookup::Value(Cached::new(entry, now)));
+        }
+        Ok(match self.miss(key, decode_json).await? {
             Some((Found::Value(entry), now)) => Lookup::Value(Cached::new(entry, now)),
             Some((Found::Absent(_), _)) => Lookup::Absent,
             None => Lookup::Missing,

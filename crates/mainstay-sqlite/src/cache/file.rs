@@ -1,9 +1,9 @@
-//! Opening the file: whether it can be trusted, and what is read into memory.
+//! What is read from the file into memory when it is opened.
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
-use mainstay_core::{App, CacheKey, Error, Name, Result, changes::Seq};
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
+use mainstay_core::{App, CacheKey, Name, Result, changes::Seq};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::{
     ENTRY_OVERHEAD_BYTES, NAME,
@@ -20,74 +20,14 @@ pub(crate) struct Loaded {
     pub(crate) applied: Seq,
 }
 
-/// Removes a file that may not be what it was.
-///
-/// Without a sync at every commit a loss of power can roll the file back, to values that had been
-/// replaced since. If it was not closed and the system has been started anew, that may have
-/// happened. The end of the process alone takes nothing away.
-pub(crate) fn remove_untrusted(path: &Path) -> Result<()> {
-    let trusted = match Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE) {
-        Ok(connection) => is_trusted(&connection),
-        Err(_) if !path.exists() => return Ok(()),
-        Err(error) => Err(error),
-    };
-    match trusted {
-        Ok(true) => return Ok(()),
-        Ok(false) => {}
-        Err(e)
-            if matches!(
-                e.sqlite_error_code(),
-                Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)
-            ) => {}
-        Err(error) => return Err(failed(NAME, error)),
-    }
-    for suffix in ["", "-wal", "-shm"] {
-        let mut file = path.as_os_str().to_owned();
-        file.push(suffix);
-        match fs::remove_file(&file) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::Unavailable { store: NAME, source: e.into() });
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn is_trusted(connection: &Connection) -> rusqlite::Result<bool> {
-    let ours: bool = connection.query_row(
-        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'meta')",
-        [],
-        |row| row.get(0),
-    )?;
-    if !ours {
-        // Empty, or of another program: opening it for good will say which.
-        return Ok(true);
-    }
-    let boot: Option<String> = get(connection, "boot")?;
-    let clean: Option<i64> = get(connection, "clean")?;
-    Ok(clean == Some(1) || (boot.is_some() && boot == current_boot()))
-}
-
-/// What tells one start of the system from the next; `None` where the system does not say.
-fn current_boot() -> Option<String> {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
-}
-
-/// Reads what is kept in memory, and notes that the file is in use.
+/// Reads what is kept in memory.
 pub(crate) fn load(path: &Path) -> Result<Loaded> {
-    let connection = Connection::open(path).map_err(|e| failed(NAME, e))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|e| failed(NAME, e))?;
     load_from(&connection).map_err(|e| failed(NAME, e))
 }
 
 fn load_from(connection: &Connection) -> rusqlite::Result<Loaded> {
-    // A file that is rolled back to before this would look as if it had been closed.
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    set(connection, "clean", 0)?;
-    match current_boot() {
-        Some(boot) => set(connection, "boot", boot)?,
-        None => connection.execute("DELETE FROM meta WHERE name = 'boot'", []).map(drop)?,
-    }
     let marks = Marks::new(seq(connection, "base")?, seq(connection, "tag_floor")?);
     let mut tags = connection.prepare("SELECT app, tag, seq FROM tag_marks")?;
     let mut rows = tags.query([])?;
@@ -145,56 +85,4 @@ pub(crate) fn set(connection: &Connection, name: &str, value: impl rusqlite::ToS
         .prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)")?
         .execute(params![name, value])
         .map(drop)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file_with(boot: &str, clean: i64) -> (tempfile::TempDir, std::path::PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("cache.db");
-        let connection = Connection::open(&path).unwrap();
-        connection.execute_batch(super::super::MIGRATIONS[0]).unwrap();
-        set(&connection, "boot", boot).unwrap();
-        set(&connection, "clean", clean).unwrap();
-        drop(connection);
-        (folder, path)
-    }
-
-    #[test]
-    fn a_file_that_was_open_when_the_system_went_down_is_removed() {
-        let (_folder, path) = file_with("another start", 0);
-        remove_untrusted(&path).unwrap();
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn a_file_that_was_closed_before_the_system_went_down_is_kept() {
-        let (_folder, path) = file_with("another start", 1);
-        remove_untrusted(&path).unwrap();
-        assert!(path.exists());
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_file_whose_process_was_killed_is_kept() {
-        let (_folder, path) = file_with(&current_boot().unwrap(), 0);
-        remove_untrusted(&path).unwrap();
-        assert!(path.exists());
-    }
-
-    #[test]
-    fn a_damaged_file_is_removed() {
-        let (_folder, path) = file_with("another start", 1);
-        fs::write(&path, vec![7; 8192]).unwrap();
-        remove_untrusted(&path).unwrap();
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn no_file_is_as_good_as_an_empty_one() {
-        let folder = tempfile::tempdir().unwrap();
-        remove_untrusted(&folder.path().join("cache.db")).unwrap();
-    }
 }

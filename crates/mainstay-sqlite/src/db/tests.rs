@@ -80,31 +80,52 @@ async fn writes_that_wait_together_share_one_commit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_that_fails_takes_nothing_with_it() {
+async fn a_write_that_is_refused_fails_alone() {
     let (_folder, db) = fresh();
     let db = Arc::new(db);
     let release = hold(&db);
     let mut good = Box::pin(insert(&db, 1));
-    let mut bad = Box::pin(db.write(|tx| -> Result<()> {
-        tx.execute("INSERT INTO t (k) VALUES (2)", []).or_failed("test")?;
+    let mut refused = Box::pin(db.write(|tx| -> Result<()> {
         tx.add("INSERT INTO t (k) VALUES (?1 + ?2 + ?3)", 100, 10, 1);
         Err(Error::invalid("k", "is not wanted"))
     }));
-    let mut panicking = Box::pin(db.write(|tx| -> Result<()> {
-        tx.execute("INSERT INTO t (k) VALUES (3)", []).or_failed("test")?;
-        panic!("on purpose")
-    }));
+    let mut double = Box::pin(insert(&db, 1));
+    let mut panicking = Box::pin(db.write(|_| -> Result<()> { panic!("on purpose") }));
     queue(good.as_mut()).await;
-    queue(bad.as_mut()).await;
+    queue(refused.as_mut()).await;
+    queue(double.as_mut()).await;
     queue(panicking.as_mut()).await;
     release();
 
     good.await.unwrap();
-    assert_eq!(bad.await.unwrap_err().code(), "invalid");
+    assert_eq!(refused.await.unwrap_err().code(), "invalid");
+    assert_eq!(double.await.unwrap_err().code(), "internal");
     assert_eq!(panicking.await.unwrap_err().code(), "internal");
     assert_eq!(keys(&db).await, [1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_fails_halfway_takes_its_batch_with_it_and_everyone_is_told() {
+    let (_folder, db) = fresh();
+    let db = Arc::new(db);
+    let release = hold(&db);
+    let mut before = Box::pin(insert(&db, 1));
+    let mut halfway = Box::pin(db.write(|tx| -> Result<()> {
+        tx.execute("INSERT INTO t (k) VALUES (2)", []).or_failed("test")?;
+        panic!("on purpose")
+    }));
+    let mut after = Box::pin(insert(&db, 3));
+    queue(before.as_mut()).await;
+    queue(halfway.as_mut()).await;
+    queue(after.as_mut()).await;
+    release();
+
+    assert_eq!(before.await.unwrap_err().code(), "unavailable");
+    assert_eq!(halfway.await.unwrap_err().code(), "internal");
+    assert_eq!(after.await.unwrap_err().code(), "unavailable");
+    assert!(keys(&db).await.is_empty());
     insert(&db, 4).await.unwrap();
-    assert_eq!(keys(&db).await, [1, 4]);
+    assert_eq!(keys(&db).await, [4]);
 }
 
 #[tokio::test]

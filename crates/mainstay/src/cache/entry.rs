@@ -97,9 +97,9 @@ pub(crate) struct Times {
 pub(crate) struct Meta {
     /// Every invalidation up to this position is known not to concern the value.
     valid_as_of: Seq,
+    pub(crate) times: Times,
     /// The versions of its tags: comparing needs no look-up.
     tags: Box<[Arc<Version>]>,
-    pub(crate) times: Times,
     /// From here on a reader may refresh it ahead of time.
     early_from: Timestamp,
 }

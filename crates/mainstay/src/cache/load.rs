@@ -12,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Cache, Cached, JSON, Shared, check_tags, encode,
-    entry::{Meta, Slot, Times},
+    entry::{Absent, Meta, Slot, Times},
     flight::{Cell, Found, Landed, Seat},
     policy::{CacheMode, Lifetime, LoadOptions},
     read::{absent, decode_json, value_entry},
@@ -162,16 +162,16 @@ impl Cache {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<Option<T>, E>> + Send + 'static,
     {
-        let now = self.shared.core.clock.coarse();
-        if let Some(found) =
-            self.read_local::<T>(wanted.key, now).filter(|f| f.is_value() || wanted.or_absent)
-        {
-            self.count_hit(found.meta(), now);
-            if found.meta().wants_refresh(now, self.shared.policy.early_refresh) {
+        let now = self.now();
+        if let Some(entry) = self.hit::<T>(wanted.key, now) {
+            if entry.meta.wants_refresh(now, self.shared.policy.early_refresh) {
                 let key = CacheKey::new(wanted.key)?;
                 self.refresh(&key, self.plan(wanted.options)?, now, load);
             }
-            return Ok(give(found, now));
+            return Ok(Some(Cached::new(entry, now)));
+        }
+        if wanted.or_absent && self.hit::<Absent>(wanted.key, now).is_some() {
+            return Ok(None);
         }
         let key = CacheKey::new(wanted.key)?;
         let plan = self.plan(wanted.options)?;

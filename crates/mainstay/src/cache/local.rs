@@ -12,7 +12,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    hash::{BuildHasher, Hash},
+    hash::{BuildHasher, Hash, Hasher},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
@@ -35,22 +35,70 @@ const STRIPES: usize = 1024;
 /// What an entry is guessed to take, to size the table.
 const ENTRY_BYTES_GUESS: u64 = 2048;
 
-#[derive(PartialEq, Eq, Hash)]
+#[derive(PartialEq, Eq)]
 struct Key {
     space: u32,
-    key: CacheKey,
+    text: KeyText,
+}
+
+/// The most bytes of a key that is held in the table itself: comparing it waits for no other
+/// memory.
+const INLINE_BYTES: usize = 38;
+
+#[derive(PartialEq, Eq)]
+enum KeyText {
+    Inline(u8, [u8; INLINE_BYTES]),
+    Long(CacheKey),
+}
+
+impl Key {
+    fn new(space: u32, key: &CacheKey) -> Self {
+        let bytes = key.as_str().as_bytes();
+        let mut inline = [0; INLINE_BYTES];
+        let text = match (inline.get_mut(..bytes.len()), u8::try_from(bytes.len())) {
+            (Some(start), Ok(length)) => {
+                start.copy_from_slice(bytes);
+                KeyText::Inline(length, inline)
+            }
+            _ => KeyText::Long(key.clone()),
+        };
+        Self { space, text }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.text {
+            KeyText::Inline(length, bytes) => bytes.get(..usize::from(*length)).unwrap_or_default(),
+            KeyText::Long(key) => key.as_str().as_bytes(),
+        }
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        hash(self.space, self.bytes(), state);
+    }
 }
 
 /// A key that is borrowed, so that a hit allocates nothing.
-#[derive(Hash)]
 struct KeyRef<'a> {
     space: u32,
     key: &'a str,
 }
 
+impl Hash for KeyRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        hash(self.space, self.key.as_bytes(), state);
+    }
+}
+
+fn hash<H: Hasher>(space: u32, key: &[u8], state: &mut H) {
+    state.write_u32(space);
+    state.write(key);
+}
+
 impl Equivalent<Key> for KeyRef<'_> {
     fn equivalent(&self, key: &Key) -> bool {
-        self.space == key.space && self.key == key.key.as_str()
+        self.space == key.space && self.key.as_bytes() == key.bytes()
     }
 }
 
@@ -148,7 +196,7 @@ impl Local {
     pub(crate) fn fill(&self, ticket: Ticket, space: u32, key: &CacheKey, slot: Slot) {
         let state = self.lock(ticket.stripe);
         if state.count == ticket.count && state.writers == 0 {
-            self.values.insert(Key { space, key: key.clone() }, slot);
+            self.values.insert(Key::new(space, key), slot);
         }
     }
 
@@ -265,7 +313,7 @@ impl Writing<'_> {
         }
         match slot {
             Some(slot) if is_alone => {
-                self.local.values.insert(Key { space: self.space, key: self.key.clone() }, slot);
+                self.local.values.insert(Key::new(self.space, &self.key), slot);
             }
             _ => {
                 self.local.values.remove(&KeyRef { space: self.space, key: self.key.as_str() });
@@ -331,5 +379,35 @@ impl Tags {
         for version in self.of.values().flat_map(HashMap::values) {
             version.fetch_max(seq, Release);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_borrowed_key_is_equivalent_to_the_held_one_of_any_length() {
+        let hasher = DefaultHashBuilder::default();
+        for length in [1, 37, 38, 39, 512] {
+            let text = "k".repeat(length);
+            let held = Key::new(7, &CacheKey::new(&text).unwrap());
+            let borrowed = KeyRef { space: 7, key: &text };
+            assert!(borrowed.equivalent(&held), "{length}");
+            assert_eq!(hasher.hash_one(&held), hasher.hash_one(&borrowed), "{length}");
+            assert!(!KeyRef { space: 8, key: &text }.equivalent(&held));
+            assert!(!KeyRef { space: 7, key: &text[1..] }.equivalent(&held));
+        }
+    }
+
+    #[test]
+    fn tags_without_entries_are_forgotten() {
+        let local = Local::new(1 << 20);
+        let app = App::default();
+        for i in 0..100_000 {
+            let tag = Name::new("tags", &format!("t{i}")).unwrap();
+            drop(local.versions(&app, &[tag]));
+        }
+        assert!(local.tags.lock().unwrap().count <= 2 * TAGS_KEPT);
     }
 }

@@ -35,11 +35,11 @@ impl Cache {
     /// # Errors
     /// As [`Cache::get`].
     pub async fn get_raw(&self, key: &str) -> Result<Option<Cached<Raw>>> {
-        let found = match self.hit(key) {
-            Some(hit) => Some(hit),
-            None => self.miss(key, decode).await?,
-        };
-        Ok(match found {
+        let now = self.now();
+        if let Some(entry) = self.hit(key, now) {
+            return Ok(Some(Cached::new(entry, now)));
+        }
+        Ok(match self.miss(key, decode).await? {
             Some((super::Found::Value(entry), now)) => Some(Cached::new(entry, now)),
             _ => None,
         })

@@ -23,21 +23,34 @@ pub(super) fn decode_json<T: DeserializeOwned>(content_type: &str, bytes: &Bytes
 }
 
 impl Cache {
-    /// What the first level has, counted, with the time at which it was read.
+    /// The value that the first level has, counted. Allocates nothing.
+    // It gives one pointer and nothing around it: a larger answer goes through memory, which costs
+    // as much as the look-up.
     #[inline]
-    pub(super) fn hit<T: Send + Sync + 'static>(&self, key: &str) -> Option<(Found<T>, Timestamp)> {
-        let now = self.shared.core.clock.coarse();
-        let found = self.read_local(key, now)?;
-        self.count_hit(found.meta(), now);
-        Some((found, now))
+    pub(super) fn hit<T: Send + Sync + 'static>(&self, key: &str, now: Timestamp) -> Option<Arc<Entry<T>>> {
+        let Shared { core, space, policy, .. } = &*self.shared;
+        if policy.mode == CacheMode::StoreOnly {
+            return None;
+        }
+        // A value of another type is decoded anew.
+        let entry = core.local.get(space.id, key)?.entry.downcast::<Entry<T>>().ok()?;
+        if !entry.meta.is_servable(space, now) {
+            return None;
+        }
+        self.count_hit(&entry.meta, now);
+        Some(entry)
     }
 
-    /// What the second level has where the first has nothing, counted.
+    /// What the first level has that is no value, or else the second, counted.
     pub(super) async fn miss<T: Send + Sync + 'static>(
         &self,
         key: &str,
         decode: Decode<T>,
     ) -> Result<Option<(Found<T>, Timestamp)>> {
+        let now = self.now();
+        if let Some(absent) = self.hit::<Absent>(key, now) {
+            return Ok(Some((Found::Absent(absent), now)));
+        }
         let found = self.read_store(&CacheKey::new(key)?, self.tail().applied(), decode).await;
         let Some(found) = found else {
             self.shared.space.counters.misses.add(1);
@@ -49,14 +62,20 @@ impl Cache {
         Ok(Some((found, now)))
     }
 
+    /// The time to read the first level by: up to 10 ms old.
+    #[inline]
+    pub(super) fn now(&self) -> Timestamp {
+        self.shared.core.clock.coarse()
+    }
+
     pub(super) async fn look_many<T: Send + Sync + 'static>(
         &self,
         keys: &[&str],
         decode: Decode<T>,
     ) -> Result<Vec<Option<Cached<T>>>> {
         let Shared { core, space, .. } = &*self.shared;
-        let now = core.clock.coarse();
-        let mut all: Vec<Option<Found<T>>> = keys.iter().map(|key| self.read_local(key, now)).collect();
+        let now = self.now();
+        let mut all: Vec<Option<Found<T>>> = keys.iter().map(|key| self.hit_any(key, now)).collect();
         let mut missing = Vec::new();
         for (i, key) in keys.iter().enumerate().filter(|(i, _)| all[*i].is_none()) {
             missing.push((i, CacheKey::new(key)?));
@@ -68,36 +87,24 @@ impl Cache {
             let entries = core.read(space, &keys).await;
             for (((i, key), ticket), entry) in batch.iter().zip(tickets).zip(entries) {
                 all[*i] = entry.and_then(|entry| self.take_in(key, ticket, as_of, &entry, decode));
+                match &all[*i] {
+                    Some(found) => self.count_hit(found.meta(), now),
+                    None => space.counters.misses.add(1),
+                }
             }
         }
-        let give = |found: Option<Found<T>>| {
-            match &found {
-                Some(found) => self.count_hit(found.meta(), now),
-                None => space.counters.misses.add(1),
-            }
-            match found {
-                Some(Found::Value(entry)) => Some(Cached::new(entry, now)),
-                _ => None,
-            }
+        let give = |found: Option<Found<T>>| match found {
+            Some(Found::Value(entry)) => Some(Cached::new(entry, now)),
+            _ => None,
         };
         Ok(all.into_iter().map(give).collect())
     }
 
-    /// What the first level has. Allocates nothing.
-    #[inline]
-    pub(super) fn read_local<T: Send + Sync + 'static>(&self, key: &str, now: Timestamp) -> Option<Found<T>> {
-        let Shared { core, space, policy, .. } = &*self.shared;
-        if policy.mode == CacheMode::StoreOnly {
-            return None;
-        }
-        let slot = core.local.get(space.id, key)?;
-        match slot.entry.downcast::<Entry<T>>() {
-            Ok(entry) => entry.meta.is_servable(space, now).then_some(Found::Value(entry)),
-            Err(entry) => {
-                // A value of another type is decoded anew.
-                let entry = entry.downcast::<Entry<Absent>>().ok()?;
-                entry.meta.is_servable(space, now).then_some(Found::Absent(entry))
-            }
+    /// What the first level has, also that there is none, counted.
+    pub(super) fn hit_any<T: Send + Sync + 'static>(&self, key: &str, now: Timestamp) -> Option<Found<T>> {
+        match self.hit(key, now) {
+            Some(entry) => Some(Found::Value(entry)),
+            None => self.hit(key, now).map(Found::Absent),
         }
     }
 
@@ -150,7 +157,7 @@ impl Cache {
     pub(super) fn count_hit(&self, meta: &Meta, now: Timestamp) {
         let counters = &self.shared.space.counters;
         if now < meta.times.fresh_until {
-            counters.hits.add(1);
+            counters.hits.add_one();
         } else {
             counters.stale.add(1);
         }

@@ -1,8 +1,10 @@
 //! A namespace of an app, as one process knows it.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 
 use mainstay_core::{App, Name, changes::Seq};
+
+use super::counter::{Counter, HotCounter};
 
 /// Handles and entries reach it by pointer.
 #[derive(Debug)]
@@ -25,7 +27,7 @@ impl Space {
 /// What happened in a namespace since the process started.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) hits: Counter,
+    pub(crate) hits: HotCounter,
     pub(crate) misses: Counter,
     pub(crate) stale: Counter,
     pub(crate) loads: Counter,
@@ -35,18 +37,4 @@ pub(crate) struct Counters {
     pub(crate) stale_drops: Counter,
     pub(crate) undecodable: Counter,
     pub(crate) store_errors: Counter,
-}
-
-/// A number that only grows; adding to it orders nothing else.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn add(&self, n: u64) {
-        self.0.fetch_add(n, Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
 }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use mainstay_core::{Name, Result, cache::NamespaceUsage};
 
-use super::space::Space;
+use super::{
+    counter::Counter,
+    space::{Counters, Space},
+};
 use crate::{Mainstay, call::call, open::AppHandle};
 
 /// What happened in a namespace since this process started, and what it takes now.
@@ -52,11 +55,10 @@ impl NamespaceStats {
 
     fn of(namespace: Name, space: Option<&Space>, usage: Option<&NamespaceUsage>) -> Self {
         let counters = space.map(|space| &space.counters);
-        let of =
-            |get: fn(&super::space::Counters) -> &super::space::Counter| counters.map_or(0, |c| get(c).get());
+        let of = |get: fn(&Counters) -> &Counter| counters.map_or(0, |c| get(c).get());
         Self {
             namespace,
-            hits: of(|c| &c.hits),
+            hits: counters.map_or(0, |c| c.hits.get()),
             misses: of(|c| &c.misses),
             stale: of(|c| &c.stale),
             loads: of(|c| &c.loads),
