@@ -19,17 +19,30 @@ use mainstay::{
 
 use crate::{Figure, Options, Plan, Target, alloc, sessions::runtime};
 
+/// Of a thousand values, which stay in the processor's caches, and of ten thousand, which do not.
 const HIT: Plan = Plan {
     name: "cache.hit_p50",
     unit: "ns",
     target: Target::AtMost(40.0),
     peer: Some("quick_cache.hit_p50"),
 };
-const HIT_BESIDE_MOKA: Plan = Plan {
+const HIT_MOKA: Plan = Plan {
     name: "cache.hit_p50_beside_moka",
     unit: "ns",
     target: Target::AtMost(40.0),
     peer: Some("moka.hit_p50"),
+};
+const HIT_OF_MANY: Plan = Plan {
+    name: "cache.hit_p50_of_10k",
+    unit: "ns",
+    target: Target::AtMost(40.0),
+    peer: Some("quick_cache.hit_p50_of_10k"),
+};
+const HIT_OF_MANY_MOKA: Plan = Plan {
+    name: "cache.hit_p50_of_10k_beside_moka",
+    unit: "ns",
+    target: Target::AtMost(40.0),
+    peer: Some("moka.hit_p50_of_10k"),
 };
 const HIT_ALLOCATIONS: Plan =
     Plan { name: "cache.allocations_of_10k_hits", unit: "", target: Target::AtMost(0.0), peer: None };
@@ -43,7 +56,8 @@ const TAG: Plan =
     Plan { name: "cache.invalidate_tag_of_1m", unit: "ms", target: Target::AtMost(1.0), peer: None };
 
 /// As the peers have them.
-const ENTRIES: usize = 10_000;
+const FEW: usize = 1000;
+const MANY: usize = 10_000;
 const SAMPLES: u64 = 20_000;
 /// Hits a sample; one alone is shorter than a clock reading.
 const HITS: u32 = 64;
@@ -62,8 +76,10 @@ type Value = Vec<u8>;
 pub(crate) fn run(options: &Options) -> Result<Vec<Figure>> {
     let runtime = runtime()?;
     let figures = [
-        options.measure(HIT, || runtime.block_on(hit_p50(options)))?,
-        options.measure(HIT_BESIDE_MOKA, || runtime.block_on(hit_p50(options)))?,
+        options.measure(HIT, || runtime.block_on(hit_p50(options, FEW)))?,
+        options.measure(HIT_MOKA, || runtime.block_on(hit_p50(options, FEW)))?,
+        options.measure(HIT_OF_MANY, || runtime.block_on(hit_p50(options, MANY)))?,
+        options.measure(HIT_OF_MANY_MOKA, || runtime.block_on(hit_p50(options, MANY)))?,
         options.measure(HIT_ALLOCATIONS, || runtime.block_on(hit_allocations()))?,
         options.measure(READS, || runtime.block_on(store_reads(options)))?,
         options.measure(WRITES, || runtime.block_on(store_writes(options)))?,
@@ -83,10 +99,10 @@ fn store_only(mainstay: &Mainstay) -> Result<Cache> {
     Ok(mainstay.app("default")?.cache_with("bench", policy)?)
 }
 
-/// Ten thousand decoded values of 512 bytes in the first level, and their keys.
-async fn in_memory(mainstay: &Mainstay) -> Result<(Cache, Vec<String>)> {
+/// Decoded values of 512 bytes in the first level, and their keys.
+async fn in_memory(mainstay: &Mainstay, entries: usize) -> Result<(Cache, Vec<String>)> {
     let cache = mainstay.cache("profiles")?;
-    let keys: Vec<String> = (0..ENTRIES).map(|number| format!("user:{number}:profile")).collect();
+    let keys: Vec<String> = (0..entries).map(|number| format!("user:{number}:profile")).collect();
     let value: Value = vec![7; 512];
     cache.put_many(keys.iter().map(|key| (key.as_str(), &value)), PutOptions::default()).await?;
     for key in &keys {
@@ -107,14 +123,14 @@ fn hit(cache: &Cache, key: &str) -> Result<()> {
     }
 }
 
-async fn hit_p50(options: &Options) -> Result<f64> {
+async fn hit_p50(options: &Options, entries: usize) -> Result<f64> {
     let (mainstay, _folder) = open().await?;
-    let (cache, keys) = in_memory(&mainstay).await?;
+    let (cache, keys) = in_memory(&mainstay, entries).await?;
     let mut samples = Vec::new();
     for sample in 0..usize::try_from(options.size(SAMPLES))? {
         let started = Instant::now();
         for at in 0..HITS as usize {
-            hit(&cache, &keys[(sample * 61 + at * 7) % ENTRIES])?;
+            hit(&cache, &keys[(sample * 61 + at * 7) % entries])?;
         }
         samples.push(started.elapsed().as_secs_f64() * 1e9 / f64::from(HITS));
     }
@@ -125,7 +141,7 @@ async fn hit_p50(options: &Options) -> Result<f64> {
 
 async fn hit_allocations() -> Result<f64> {
     let (mainstay, _folder) = open().await?;
-    let (cache, keys) = in_memory(&mainstay).await?;
+    let (cache, keys) = in_memory(&mainstay, MANY).await?;
     let mut outcome = Ok(());
     let allocations = alloc::count(|| outcome = keys.iter().try_for_each(|key| hit(&cache, key)));
     mainstay.close().await;

@@ -13,8 +13,10 @@ fn main() -> Result<()> {
     let size = if names.len() < before { 100 } else { 1 };
     for name in names {
         let (value, unit) = match name.as_str() {
-            "moka.hit_p50" => (caches::moka(size)?, "ns"),
-            "quick_cache.hit_p50" => (caches::quick_cache(size)?, "ns"),
+            "moka.hit_p50" => (caches::moka(size, 1000)?, "ns"),
+            "moka.hit_p50_of_10k" => (caches::moka(size, 10_000)?, "ns"),
+            "quick_cache.hit_p50" => (caches::quick_cache(size, 1000)?, "ns"),
+            "quick_cache.hit_p50_of_10k" => (caches::quick_cache(size, 10_000)?, "ns"),
             "tower_sessions.load" => (tower_sessions::load(size)?, "/s"),
             "tower_sessions.create" => (tower_sessions::create(size)?, "/s"),
             // Measured by mainstay-bench itself.

@@ -65,6 +65,14 @@ impl Running {
             .await
             .context("cannot create the admin token")?
             .map(Secret::new);
+        if let Some(given) = config.admin_token.given()
+            && mainstay.tokens().authenticate(given).await?.is_none()
+        {
+            tracing::warn!(
+                "MAINSTAY_ADMIN_TOKEN opens nothing: it is taken at the first start only, and this store has \
+                 an admin token already"
+            );
+        }
         Self::serve(config, mainstay, admin_token, listener)
     }
 

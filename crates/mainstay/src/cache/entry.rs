@@ -97,12 +97,15 @@ pub(crate) struct Times {
 pub(crate) struct Meta {
     /// Every invalidation up to this position is known not to concern the value.
     valid_as_of: Seq,
+    tags: Option<Box<Tags>>,
     pub(crate) times: Times,
-    /// The versions of its tags: comparing needs no look-up.
-    tags: Box<[Arc<Version>]>,
     /// From here on a reader may refresh it ahead of time.
     early_from: Timestamp,
 }
+
+/// The versions of an entry's tags: comparing needs no look-up. Behind one thin pointer, to keep
+/// [`Meta`] short.
+struct Tags(Box<[Arc<Version>]>);
 
 /// Beyond so many load times before the end, an early refresh is less likely than one in 10^8.
 const EARLY_LOAD_TIMES: u64 = 20;
@@ -112,7 +115,8 @@ impl Meta {
         let fresh_for = times.fresh_until.since(times.created_at);
         let early = Duration::from_millis(times.load_ms.saturating_mul(EARLY_LOAD_TIMES)).min(fresh_for);
         let early_from = times.created_at.plus(fresh_for.saturating_sub(early));
-        Self { times, early_from, valid_as_of, tags }
+        let tags = (!tags.is_empty()).then(|| Box::new(Tags(tags)));
+        Self { valid_as_of, tags, times, early_from }
     }
 
     /// Whether to load anew: when it is stale, and by chance shortly before, so that of many
@@ -131,13 +135,17 @@ impl Meta {
 
     #[inline]
     pub(crate) fn is_servable(&self, space: &Space, now: Timestamp) -> bool {
-        now < self.times.expires_at && self.is_current(space)
+        // The end of being fresh lies nearer, in memory and in time.
+        (now < self.times.fresh_until || now < self.times.expires_at) && self.is_current(space)
     }
 
     /// Whether no invalidation of the namespace or of a tag has come since it was found valid.
     pub(crate) fn is_current(&self, space: &Space) -> bool {
         self.valid_as_of >= space.version.load(Acquire)
-            && self.tags.iter().all(|version| self.valid_as_of >= version.load(Acquire))
+            && self
+                .tags
+                .as_ref()
+                .is_none_or(|tags| tags.0.iter().all(|version| self.valid_as_of >= version.load(Acquire)))
     }
 }
 
@@ -158,7 +166,7 @@ impl Slot {
         key_bytes: usize,
         value_bytes: usize,
     ) -> Self {
-        let tags = entry.meta.tags.len() * size_of::<Arc<Version>>();
+        let tags = entry.meta.tags.as_ref().map_or(0, |tags| tags.0.len()) * size_of::<Arc<Version>>();
         let bytes = key_bytes + value_bytes + tags + SLOT_OVERHEAD_BYTES;
         Self { entry, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) }
     }

@@ -410,4 +410,61 @@ mod tests {
         }
         assert!(local.tags.lock().unwrap().count <= 2 * TAGS_KEPT);
     }
+
+    fn slot() -> Slot {
+        Slot { entry: Arc::new(1_u8), bytes: 1 }
+    }
+
+    #[tokio::test]
+    async fn what_was_loaded_is_not_held_when_the_key_was_written_meanwhile() {
+        let local = Local::new(1 << 20);
+        let key = CacheKey::new("k").unwrap();
+        let storing = local.begin_store(1, &key, &AtomicBool::new(false)).await.unwrap();
+        let writing = local.begin(1, &key);
+        storing.finish(slot());
+        assert!(local.get(1, "k").is_none());
+        drop(writing);
+        assert!(local.get(1, "k").is_none());
+
+        local.begin_store(1, &key, &AtomicBool::new(false)).await.unwrap().finish(slot());
+        assert!(local.get(1, "k").is_some());
+    }
+
+    #[tokio::test]
+    async fn a_write_waits_for_a_load_that_is_being_stored() {
+        let local = Local::new(1 << 20);
+        let key = CacheKey::new("k").unwrap();
+        let storing = local.begin_store(1, &key, &AtomicBool::new(false)).await.unwrap();
+        let writing = local.begin(1, &key);
+        let mut wait = std::pin::pin!(writing.wait_for_load());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(wait.as_mut().poll(&mut context).is_pending());
+        drop(storing);
+        assert!(wait.as_mut().poll(&mut context).is_ready());
+    }
+
+    #[tokio::test]
+    async fn a_load_that_was_overtaken_is_not_stored() {
+        let local = Local::new(1 << 20);
+        let key = CacheKey::new("k").unwrap();
+        assert!(local.begin_store(1, &key, &AtomicBool::new(true)).await.is_none());
+    }
+
+    #[test]
+    fn a_fill_is_refused_during_and_after_a_write() {
+        let local = Local::new(1 << 20);
+        let key = CacheKey::new("k").unwrap();
+        let before = local.ticket(1, "k");
+        let writing = local.begin(1, &key);
+        let during = local.ticket(1, "k");
+        local.fill(during, 1, &key, slot());
+        assert!(local.get(1, "k").is_none(), "during");
+        drop(writing);
+        for ticket in [before, during] {
+            local.fill(ticket, 1, &key, slot());
+            assert!(local.get(1, "k").is_none(), "after");
+        }
+        local.fill(local.ticket(1, "k"), 1, &key, slot());
+        assert!(local.get(1, "k").is_some());
+    }
 }
