@@ -11,11 +11,12 @@ use mainstay_core::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    Cache, Cached, JSON, Shared, check_tags, encode,
+    Cache, Cached, JSON, Shared,
     entry::{Absent, Meta, Slot, Times},
     flight::{Cell, Found, Landed, Seat},
     policy::{CacheMode, Lifetime, LoadOptions},
     read::{absent, decode_json, value_entry},
+    write::{check_tags, encode},
 };
 use crate::call::call;
 
@@ -133,6 +134,21 @@ impl Cache {
 
     /// As [`Cache::get_or_load`], where there may be no value: that `load` gave `None` is
     /// remembered too, for the policy's `negative_ttl`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use std::time::Duration;
+    /// # use mainstay::{*, cache::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # let prices = mainstay.cache("prices")?;
+    /// async fn find(_id: u32) -> std::io::Result<Option<u32>> {
+    ///     Ok(None)
+    /// }
+    ///
+    /// let price = prices.get_or_load_optional("pear", LoadOptions::default(), || find(7)).await;
+    /// assert!(price.expect("the loader works").is_none());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Cache::get_or_load`].

@@ -32,6 +32,20 @@ fn decode(content_type: &str, bytes: &Bytes) -> Option<Raw> {
 impl Cache {
     /// The bytes under `key`; `None` when there are none. Costs as [`Cache::get`].
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use std::time::Duration;
+    /// # use mainstay::{*, cache::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # use mainstay::cache::raw::Raw;
+    /// # let pages = mainstay.cache("pages")?;
+    /// # let page = Raw { bytes: "<p>".into(), content_type: "text/html".into() };
+    /// # pages.put_raw("/", page, PutOptions::default(), PutWhen::Always).await?;
+    /// let page = pages.get_raw("/").await?.expect("it was just put");
+    /// assert_eq!((&page.bytes[..], &page.content_type[..]), (&b"<p>"[..], "text/html"));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`Cache::get`].
     pub async fn get_raw(&self, key: &str) -> Result<Option<Cached<Raw>>> {
@@ -47,6 +61,16 @@ impl Cache {
 
     /// As [`Cache::get_many`], of bytes.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use std::time::Duration;
+    /// # use mainstay::{*, cache::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// let found = mainstay.cache("pages")?.get_raw_many(&["/", "/about"]).await?;
+    /// assert!(found[0].is_none() && found[1].is_none());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`Cache::get_many`].
     pub async fn get_raw_many(&self, keys: &[&str]) -> Result<Vec<Option<Cached<Raw>>>> {
@@ -56,6 +80,18 @@ impl Cache {
     /// Stores bytes under `key`; `false` when `when` did not hold, and nothing was changed. Costs
     /// one write of the store.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use std::time::Duration;
+    /// # use mainstay::{*, cache::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # use mainstay::cache::raw::Raw;
+    /// let page = Raw { bytes: "<p>".into(), content_type: "text/html".into() };
+    /// let pages = mainstay.cache("pages")?;
+    /// assert!(pages.put_raw("/", page, PutOptions::default(), PutWhen::Absent).await?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`Cache::put`]; `invalid` with the field `content_type` when that is out of bounds.
     pub async fn put_raw(&self, key: &str, value: Raw, options: PutOptions, when: PutWhen) -> Result<bool> {
@@ -64,6 +100,17 @@ impl Cache {
     }
 
     /// Stores several, 500 in one write of the store; each whole or not at all.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use std::time::Duration;
+    /// # use mainstay::{*, cache::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # use mainstay::cache::raw::Raw;
+    /// let page = Raw { bytes: "<p>".into(), content_type: "text/html".into() };
+    /// mainstay.cache("pages")?.put_raw_many(vec![("/".into(), page, PutOptions::default())]).await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Cache::put_raw`]; when an argument is out of bounds nothing was stored.

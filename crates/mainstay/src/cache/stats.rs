@@ -88,6 +88,18 @@ impl AppHandle {
     /// Figures of every namespace of the app's cache, by name. Costs one read of the store, which
     /// grows with namespaces, not with entries.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use std::time::Duration;
+    /// # use mainstay::{*, cache::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # let prices = mainstay.cache("prices")?;
+    /// # prices.put("apple", &120, PutOptions::default()).await?;
+    /// let stats = mainstay.app("default")?.cache_stats().await?;
+    /// assert_eq!(stats[0].entries, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// `unavailable` when the store fails.
     pub async fn cache_stats(&self) -> Result<Vec<NamespaceStats>> {
@@ -110,6 +122,18 @@ impl AppHandle {
 
 impl Mainstay {
     /// What the first level of the cache holds, of all apps. Costs no call of a store.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use std::time::Duration;
+    /// # use mainstay::{*, cache::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # let prices = mainstay.cache("prices")?;
+    /// # prices.put("apple", &120, PutOptions::default()).await?;
+    /// prices.get::<u32>("apple").await?;
+    /// assert_eq!(mainstay.cache_memory().entries, 1);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn cache_memory(&self) -> CacheMemory {
         let local = &self.inner().cache.local;

@@ -38,6 +38,18 @@ impl Cache {
     /// Loads those of `keys` that are not there, one after the other and not faster than
     /// `per_second`. Stops when its future is dropped.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mainstay::Result<()> {
+    /// # use std::time::Duration;
+    /// # use mainstay::{*, cache::*};
+    /// # let mainstay = Mainstay::embedded(":memory:").await?;
+    /// # let prices = mainstay.cache("prices")?;
+    /// let load = |_key: String| async { Ok::<_, std::io::Error>(Some(120)) };
+    /// let warmed = prices.warm(["apple".to_owned()], WarmOptions::default(), load).await?;
+    /// assert_eq!(warmed.loaded, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// `invalid` when an option or a key is out of bounds; keys before it have been loaded. A
     /// loader that fails is counted and does not stop the others.
