@@ -4,7 +4,7 @@
 //! that a failure reads `sqlite::sessions::a_revoked_session_is_gone`. Nothing can be skipped: a
 //! noun that a driver does not carry is not listed, and one that is listed runs whole.
 //!
-//! ```ignore
+//! ```text
 //! mainstay_conformance::suite!(SqliteHarness: sessions, tokens, changes, cache);
 //! ```
 

@@ -6,8 +6,8 @@
 //! | marks once more, deletions that running loads must hear of | memory |
 //!
 //! An invalidation of a tag, prefix or namespace is one mark, whatever it concerns; what it
-//! concerns is refused by comparing positions and removed later. The file is not synced while it is
-//! in use: after a loss of power it starts empty, see [`in_use`].
+//! concerns is refused by comparing positions and removed later. Commits are not synced one by one
+//! (`synchronous=NORMAL`): after a loss of power the file starts empty, see [`in_use`].
 
 mod entry;
 mod file;
@@ -75,11 +75,15 @@ impl CacheStore {
     pub(crate) fn open(folder: &Path, options: &Options) -> Result<Self> {
         let path = folder.join("cache.db");
         let in_use = InUse::begin(&path)?;
+        // A commit that is lost with the power takes the whole file with it; see `in_use.rs`.
+        let durability = match options.durability {
+            Durability::Off => Durability::Off,
+            Durability::Full | Durability::Normal => Durability::Normal,
+        };
         let db = Db::open(&Layout {
             name: NAME,
             path: path.clone(),
-            // A sync at every checkpoint would keep a file whole that is not trusted anyway.
-            durability: Durability::Off,
+            durability,
             migrations: MIGRATIONS,
             readers: 2,
         })?;

@@ -76,6 +76,22 @@ impl Tail {
     /// Applies everything that is in the log now.
     pub(crate) async fn catch_up(&self) -> Result<()> {
         let _turn = self.turn.lock().await;
+        self.read_to_head().await
+    }
+
+    /// Returns when everything up to `seq` is applied here.
+    pub(crate) async fn reach(&self, seq: Seq) -> Result<()> {
+        while self.applied() < seq {
+            let _turn = self.turn.lock().await;
+            // Whoever had the turn before may have come past it.
+            if self.applied() < seq {
+                self.read_to_head().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_to_head(&self) -> Result<()> {
         loop {
             // What is heard is as old as the question, not as the answer.
             let asked_ms = monotonic_ms();

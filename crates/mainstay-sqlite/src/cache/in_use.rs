@@ -1,7 +1,7 @@
 //! Whether the file is what it was when it was last written.
 //!
-//! The file is never synced while it is in use, so a loss of power can leave it rolled back to
-//! values that had been replaced, or damaged. While it is in use a note beside it names the start
+//! Commits are not synced one by one, so a loss of power can leave the file rolled back to values
+//! that had been replaced. While it is in use a note beside it names the start
 //! of the system. If the note is found again under another start, the file is removed. The end of
 //! the process alone takes nothing away: what was written is then with the system.
 

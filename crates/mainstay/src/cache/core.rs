@@ -153,10 +153,7 @@ impl CacheCore {
         }
         let changes: Vec<Change> = what.into_iter().map(|one| Change::Cache(app.clone(), one)).collect();
         let seq = call("changes.append", self.log.append(&changes)).await?;
-        while tail.applied() < seq {
-            tail.catch_up().await?;
-        }
-        Ok(())
+        tail.reach(seq).await
     }
 
     /// Begins a write of the key: loads that run are overtaken, and it is not in the first level
