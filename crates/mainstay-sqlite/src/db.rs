@@ -26,7 +26,7 @@ use mainstay_core::{Error, Result, changes::Seq, planted::planted, store::StoreS
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, TransactionState};
 use tokio::sync::{oneshot, watch};
 
-use crate::{queue::Queue, stats::Stats, tx::Tx};
+use crate::{checkpoint::Checkpoints, queue::Queue, stats::Stats, tx::Tx};
 
 /// The oldest SQLite library that may touch a file: earlier ones can corrupt a WAL.
 pub(crate) const SQLITE_VERSION_MIN: i32 = 3_051_003;
@@ -115,6 +115,10 @@ impl Db {
                 read_loop(name, &queue, &connection, &stats);
             })?);
         }
+        let copier = connect(&layout.path, layout.durability).map_err(fail)?;
+        let (checkpoints, copying) = Checkpoints::start(layout.name, copier)
+            .map_err(|e| Error::Unavailable { store: layout.name, source: e.into() })?;
+        threads.push(copying);
         let worker = Writer {
             name: layout.name,
             path: layout.path.clone(),
@@ -122,6 +126,7 @@ impl Db {
             connection: writer,
             stats: Arc::clone(&stats),
             head: head_tx,
+            checkpoints,
         };
         let queue = Arc::clone(&writes);
         threads.push(spawn(&format!("{}-write", layout.name), move || worker.run(&queue))?);
@@ -288,6 +293,7 @@ struct Writer {
     connection: Connection,
     stats: Arc<Stats>,
     head: watch::Sender<Seq>,
+    checkpoints: Checkpoints,
 }
 
 impl Writer {
@@ -310,6 +316,7 @@ impl Writer {
                 self.stats.write(job.asked(), lost.is_none());
                 job.answer(lost.as_ref().map(|why| unavailable(self.name, why.clone())));
             }
+            self.checkpoints.after_commit(&self.connection);
         }
         let _ = self.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
     }
@@ -354,9 +361,10 @@ fn connect(path: &Path, durability: Durability) -> rusqlite::Result<Connection> 
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", durability.pragma())?;
     configure(&connection)?;
-    // In pages: 32 MiB. A page that many commits change is copied into the file once a checkpoint;
-    // at the default of 1,000 pages, creating sessions was measured to be 40 % slower.
-    connection.pragma_update(None, "wal_autocheckpoint", 8000)?;
+    // Nobody else writes: what is waited for is a copy of the log, or a long read that needs it.
+    connection.busy_timeout(std::time::Duration::from_millis(100))?;
+    // Not within a commit; see `checkpoint.rs`.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
     Ok(connection)
 }

@@ -12,6 +12,7 @@
 
 mod cache;
 mod changes;
+mod checkpoint;
 mod db;
 mod lock;
 mod once;

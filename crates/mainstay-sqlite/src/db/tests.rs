@@ -191,6 +191,27 @@ async fn a_dropped_write_happens_whole_or_not_at_all_and_stops_nothing() {
 }
 
 #[tokio::test]
+async fn the_log_is_copied_and_started_anew_while_writes_go_on() {
+    let (folder, db) = fresh();
+    let mut longest = 0;
+    // Each adds 50 pages to the log: three times what it may hold.
+    for k in 0..480 {
+        db.write(move |tx| {
+            tx.execute("INSERT INTO t (k, v) VALUES (?1, zeroblob(200000))", [k]).or_failed("test")?;
+            Ok(())
+        })
+        .await
+        .unwrap();
+        longest = longest.max(folder.path().join("t.db-wal").metadata().unwrap().len());
+    }
+
+    assert!(longest < 60 << 20, "the log grew to {longest} bytes");
+    assert_eq!(keys(&db).await.len(), 480);
+    drop(db);
+    assert_eq!(keys(&open(folder.path(), MIGRATIONS).unwrap()).await.len(), 480);
+}
+
+#[tokio::test]
 async fn closing_finishes_what_was_queued() {
     let (folder, db) = fresh();
     for k in 0..100 {
