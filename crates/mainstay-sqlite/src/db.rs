@@ -327,10 +327,10 @@ impl Writer {
         for job in batch {
             tx.begin();
             let keep = job.run(&mut tx);
-            // SQLite ends the whole transaction by itself on errors such as a full disk; what ran
-            // in it before is gone and must not be answered as done.
-            let is_whole =
-                tx.settle(keep) && transaction.transaction_state(None::<&str>)? == TransactionState::Write;
+            // On errors such as a full disk SQLite ends the whole transaction by itself; what ran in
+            // it before is gone and must not be answered as done.
+            let is_whole = tx.settle(keep)
+                && (keep || transaction.transaction_state(None::<&str>)? == TransactionState::Write);
             if !is_whole {
                 return Err(rusqlite::Error::SqliteFailure(
                     rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT),

@@ -35,17 +35,18 @@ impl ToSql for KeyPart {
     }
 }
 
-type Sum = (&'static str, KeyPart, KeyPart);
+/// A sum's statement, told by its address, and the two parts of its key.
+type Sum = (usize, KeyPart, KeyPart);
 
 /// One transaction. Derefs to the connection.
 pub(crate) struct Tx<'a> {
     name: &'static str,
     transaction: &'a Transaction<'a>,
     /// Of the write that runs now.
-    pending: Vec<(Sum, i64)>,
+    pending: Vec<(Sum, &'static str, i64)>,
     pending_logged: Option<Seq>,
     /// Of the writes that are kept.
-    sums: HashMap<Sum, i64>,
+    sums: HashMap<Sum, (&'static str, i64)>,
     logged: Option<Seq>,
     changes_before: u64,
 }
@@ -86,7 +87,7 @@ impl<'a> Tx<'a> {
         b: impl Into<KeyPart>,
         delta: i64,
     ) {
-        self.pending.push(((sql, a.into(), b.into()), delta));
+        self.pending.push(((sql.as_ptr().addr(), a.into(), b.into()), sql, delta));
     }
 
     /// Tells those who wait for the change log of a new head, after the commit.
@@ -103,8 +104,8 @@ impl<'a> Tx<'a> {
     /// changed something, so that the transaction must not be committed.
     pub(crate) fn settle(&mut self, keep: bool) -> bool {
         if keep {
-            for (sum, delta) in self.pending.drain(..) {
-                *self.sums.entry(sum).or_default() += delta;
+            for (sum, sql, delta) in self.pending.drain(..) {
+                self.sums.entry(sum).or_insert((sql, 0)).1 += delta;
             }
             self.logged = self.pending_logged.take().or(self.logged);
             return true;
@@ -116,7 +117,7 @@ impl<'a> Tx<'a> {
 
     /// Writes the sums; gives the head of the change log if it moved.
     pub(crate) fn finish(&mut self) -> rusqlite::Result<Option<Seq>> {
-        for ((sql, a, b), total) in self.sums.drain().filter(|(_, total)| *total != 0) {
+        for ((_, a, b), (sql, total)) in self.sums.drain().filter(|(_, (_, total))| *total != 0) {
             self.transaction.prepare_cached(sql)?.execute(params![a, b, total])?;
         }
         Ok(self.logged)

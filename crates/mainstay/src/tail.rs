@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use mainstay_core::{
     Result,
-    changes::{ChangeDriver, LoggedChange, Seq, Tail as Read},
+    changes::{Change, ChangeDriver, LoggedChange, Seq, Tail as Read},
     time::monotonic_ms,
 };
 use tokio::sync::{Mutex, watch};
@@ -88,6 +88,28 @@ impl Tail {
                 self.read_to_head().await?;
             }
         }
+        Ok(())
+    }
+
+    /// Writes changes that belong to no other write, and returns when they are applied here.
+    pub(crate) async fn append(&self, changes: Vec<Change>) -> Result<()> {
+        // Whoever has the turn may apply its own changes without reading them back; with others on
+        // their way, all read what one commit wrote for them together.
+        let turn = self.turn.try_lock();
+        let last = call("changes.append", self.log.append(&changes)).await?;
+        if turn.is_err() {
+            return self.reach(last).await;
+        }
+        let before = last.saturating_sub(changes.len() as Seq);
+        if self.applied() != before {
+            return self.read_to_head().await;
+        }
+        let logged: Vec<LoggedChange> =
+            (before + 1..).zip(changes).map(|(seq, change)| LoggedChange { seq, change }).collect();
+        for follower in &self.followers {
+            follower.apply(&logged).await?;
+        }
+        self.applied.store(last, Ordering::SeqCst);
         Ok(())
     }
 

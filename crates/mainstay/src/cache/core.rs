@@ -152,8 +152,7 @@ impl CacheCore {
             }
         }
         let changes: Vec<Change> = what.into_iter().map(|one| Change::Cache(app.clone(), one)).collect();
-        let seq = call("changes.append", self.log.append(&changes)).await?;
-        tail.reach(seq).await
+        tail.append(changes).await
     }
 
     /// Begins a write of the key: loads that run are overtaken, and it is not in the first level
