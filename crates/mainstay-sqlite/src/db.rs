@@ -13,6 +13,8 @@
 //! Reads queue up for a few threads with a connection each, which answer all that waits from one
 //! snapshot. A read that was queued after a write was answered sees that write.
 
+mod checkpoint;
+
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -26,7 +28,8 @@ use mainstay_core::{Error, Result, changes::Seq, planted::planted, store::StoreS
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, TransactionState};
 use tokio::sync::{oneshot, watch};
 
-use crate::{checkpoint::Checkpoints, queue::Queue, stats::Stats, tx::Tx};
+use self::checkpoint::Checkpoints;
+use crate::{queue::Queue, stats::Stats, tx::Tx};
 
 /// The oldest SQLite library that may touch a file: earlier ones can corrupt a WAL.
 pub(crate) const SQLITE_VERSION_MIN: i32 = 3_051_003;
@@ -363,7 +366,7 @@ fn connect(path: &Path, durability: Durability) -> rusqlite::Result<Connection> 
     configure(&connection)?;
     // Nobody else writes: what is waited for is a copy of the log, or a long read that needs it.
     connection.busy_timeout(std::time::Duration::from_millis(100))?;
-    // Not within a commit; see `checkpoint.rs`.
+    // Not within a commit; see `db/checkpoint.rs`.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
     Ok(connection)

@@ -12,7 +12,6 @@
 
 mod cache;
 mod changes;
-mod checkpoint;
 mod db;
 mod lock;
 mod once;
