@@ -1,9 +1,9 @@
 //! Whether the file is what it was when it was last written.
 //!
 //! Commits are not synced one by one, so a loss of power can leave the file rolled back to values
-//! that had been replaced. While it is in use a note beside it names the start
-//! of the system. If the note is found again under another start, the file is removed. The end of
-//! the process alone takes nothing away: what was written is then with the system.
+//! that had been replaced. While it is in use a note beside it names the start of the system. If the
+//! note is found again under another start, the file is removed. The end of the process alone takes
+//! nothing away: what was written is then with the system.
 
 use std::{
     fs::{self, File},
